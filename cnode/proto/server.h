@@ -1,0 +1,83 @@
+/* The requests of all peers and what they own. dist/ brings checked messages and takes replies;
+ * sockets, frames and control messages are its own affair. PROTOCOL.md has the messages.
+ *
+ * One loop thread calls everything here. */
+#ifndef PROTO_SERVER_H
+#define PROTO_SERVER_H
+
+#include <uv.h>
+
+#include "sys/buf.h"
+#include "sys/bytes.h"
+
+struct server;
+struct client;
+
+struct server_options {
+    const char *node;           /* our full node name, for info */
+    const char *version;        /* "1.0.0" */
+    const char *data_dir;       /* relative names are beneath it; absolute path, exists */
+    const char *const *allowed; /* absolute prefixes; NULL-terminated */
+    bool any_file_system;       /* also network file systems and such */
+    uint32_t max_objects;       /* open at the same time */
+    uint32_t max_handles;       /* of one client */
+    uint32_t max_pending;       /* requests of one client that wait in lines */
+    size_t max_pending_bytes;   /* and their bytes; one request is always admitted */
+    size_t max_frame;           /* a reply, too, fits a frame */
+};
+
+/* What the engine needs of a connection. All are called on the loop thread, for a client that is
+ * open, within a call into the engine or later (an answer that had to wait). */
+struct outlet {
+    /* begin starts a message to a pid or an alias: `to` holds the raw bytes of a pid (answered by
+     * SEND) or of a reference (answered by ALIAS_SEND). The buffer returned already ends with the
+     * message's version byte; the engine appends one term, then calls end. undo takes all bytes
+     * since begin back. Bytes leave the process some time after end, several messages at once. */
+    struct buf *(*begin)(void *conn, struct span to);
+    void (*end)(void *conn);
+    void (*undo)(void *conn);
+
+    /* monitor watches a process of the peer under a number of the engine's: its end is told by
+     * client_down, once, unless demonitor came before. */
+    void (*monitor)(void *conn, struct span pid, uint64_t number);
+    void (*demonitor)(void *conn, struct span pid, uint64_t number);
+
+    /* Bytes read from and written to the peer so far. */
+    void (*traffic)(void *conn, uint64_t *in, uint64_t *out);
+};
+
+/* server_open: NULL where memory or the data directory fails (errno). The options' strings must
+ * outlive the server. */
+struct server *server_open(uv_loop_t *loop, const struct server_options *options);
+
+/* server_stop begins the orderly end: lines are finished, objects written back and closed, then
+ * `stopped` is called. Answers of requests that were under way are sent before. */
+void server_stop(struct server *s, void (*stopped)(void *arg), void *arg);
+
+/* server_close frees everything; only after `stopped`, or where nothing has run yet. */
+void server_close(struct server *s);
+
+/* A peer has connected and authenticated; `node` is its name. NULL without memory. */
+struct client *client_open(struct server *s, struct span node, const struct outlet *outlet,
+                           void *conn);
+
+/* The peer is gone: its handles are closed, what waits for it is forgotten. The outlet is not
+ * called any more. */
+void client_close(struct client *c);
+
+/* A message to the registered name `emmap`, without version byte, that has passed term_check.
+ * Whatever is no request of PROTOCOL.md is counted and ignored. The span is good during the call. */
+void client_message(struct client *c, struct span message);
+
+/* A message that was longer than a frame may be: its first bytes, cut anywhere. The caller gets
+ * {error, {limit, max_frame}} where these tell who it is. */
+void client_too_long(struct client *c, struct span head);
+
+/* The peer has taken back the monitor of a call (DEMONITOR): raw bytes of its reference. What
+ * still waits under that reference leaves its line. */
+void client_demonitor(struct client *c, struct span ref);
+
+/* The process that the engine monitors under this number has ended. */
+void client_down(struct client *c, uint64_t number);
+
+#endif

@@ -1,0 +1,65 @@
+/* Every error there is: the enum, the reply, the text for the log. */
+#ifndef SYS_ERR_H
+#define SYS_ERR_H
+
+/* How the reason is written in a reply: `atom`, `{limit, atom}`, `{not_a, atom}`,
+ * `{wrong_kind, atom}`; SIZES is `{size_mismatch, Actual, Wanted}`, whose numbers come with it. */
+enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_SIZES };
+
+/* X(name, shape, atom, text) */
+#define ERR_LIST(X)                                                                                \
+    X(BADARG, PLAIN, "badarg", "a wrong argument")                                                 \
+    X(CLOSED, PLAIN, "closed", "the handle is closed")                                             \
+    X(STALE, PLAIN, "stale", "an id of an earlier connection")                                     \
+    X(NOT_OPEN, PLAIN, "not_open", "nobody has this file open")                                    \
+    X(EACCES, PLAIN, "eacces", "permission denied")                                                \
+    X(EPERM, PLAIN, "eperm", "operation not permitted")                                            \
+    X(ENOENT, PLAIN, "enoent", "no such file or directory")                                        \
+    X(EEXIST, PLAIN, "eexist", "the file exists")                                                  \
+    X(EISDIR, PLAIN, "eisdir", "is a directory")                                                   \
+    X(ENOTDIR, PLAIN, "enotdir", "not a directory")                                                \
+    X(ELOOP, PLAIN, "eloop", "too many symbolic links")                                            \
+    X(EXDEV, PLAIN, "exdev", "the name leads out of where it may lead")                            \
+    X(ENAMETOOLONG, PLAIN, "enametoolong", "the name is too long")                                 \
+    X(ENOSPC, PLAIN, "enospc", "no space left")                                                    \
+    X(EDQUOT, PLAIN, "edquot", "disk quota exceeded")                                              \
+    X(EFBIG, PLAIN, "efbig", "the file would be too large")                                        \
+    X(EIO, PLAIN, "eio", "input/output error")                                                     \
+    X(EROFS, PLAIN, "erofs", "read-only file system")                                              \
+    X(EMFILE, PLAIN, "emfile", "too many open files")                                              \
+    X(ENFILE, PLAIN, "enfile", "too many open files on the host")                                  \
+    X(ENOMEM, PLAIN, "enomem", "out of memory")                                                    \
+    X(EBUSY, PLAIN, "ebusy", "busy")                                                               \
+    X(EINVAL, PLAIN, "einval", "invalid argument")                                                 \
+    X(ENOTSUP, PLAIN, "enotsup", "not supported here")                                             \
+    X(FIXED_SIZE, PLAIN, "fixed_size", "the size is fixed")                                        \
+    X(ALIGNMENT, PLAIN, "alignment", "the position is not a multiple of 8")                        \
+    X(LOCKED, PLAIN, "locked", "another program holds the file")                                   \
+    X(SIZE_MISMATCH, SIZES, "size_mismatch", "the file has another size")                          \
+    X(NOT_REGULAR, NOT_A, "regular_file", "not a regular file")                                    \
+    X(NOT_COUNTERS, NOT_A, "counters", "not a file of counters")                                   \
+    X(KIND_REGION, WRONG_KIND, "region", "the object is a region")                                 \
+    X(KIND_COUNTERS, WRONG_KIND, "counters", "the object is a set of counters")                    \
+    X(MAX_FRAME, LIMIT, "max_frame", "longer than a frame may be")                                 \
+    X(MAX_PENDING, LIMIT, "max_pending", "too many requests wait")                                 \
+    X(MAX_OBJECTS, LIMIT, "max_objects", "too many open objects")                                  \
+    X(MAX_HANDLES, LIMIT, "max_handles", "too many open handles")
+
+enum err {
+    OK = 0,
+#define ERR_ENUM(name, shape, atom, text) ERR_##name,
+    ERR_LIST(ERR_ENUM)
+#undef ERR_ENUM
+    ERR_COUNT
+};
+
+const char *err_atom(enum err e);
+enum err_shape err_shape(enum err e);
+
+/* err_text is for logs and error messages, "ok" for OK. */
+const char *err_text(enum err e);
+
+/* err_from_errno: ERR_EIO for a number that has no row. */
+enum err err_from_errno(int number);
+
+#endif
