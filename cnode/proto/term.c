@@ -1,0 +1,321 @@
+#include "proto/term.h"
+
+#include <ei.h>
+
+/* ei knows no end of a buffer and recurses on what a length says, so term_check passes over every
+ * byte first: with a stack of its own, one entry a level of nesting, each the number of terms
+ * still due there. What it has passed, ei decodes safely. */
+
+struct walk {
+    const uint8_t *at;
+    size_t left;
+};
+
+static bool pass(struct walk *w, size_t n)
+{
+    if (n > w->left)
+        return false;
+    w->at += n;
+    w->left -= n;
+    return true;
+}
+
+static bool utf8_atom(const uint8_t *at, size_t len)
+{
+    size_t chars = 0;
+    for (size_t i = 0; i < len; chars++) {
+        uint8_t c = at[i++];
+        size_t more = c < 0x80 ? 0 : c >> 5 == 6 ? 1 : c >> 4 == 14 ? 2 : c >> 3 == 30 ? 3 : 4;
+        if (more == 4 || more > len - i)
+            return false;
+        for (; more > 0; more--)
+            if (at[i++] >> 6 != 2)
+                return false;
+    }
+    return chars <= 255;
+}
+
+/* An atom after its tag. */
+static bool pass_atom(struct walk *w, uint8_t tag)
+{
+    const bool small = tag == ERL_SMALL_ATOM_EXT || tag == ERL_SMALL_ATOM_UTF8_EXT;
+    const bool utf8 = tag == ERL_ATOM_UTF8_EXT || tag == ERL_SMALL_ATOM_UTF8_EXT;
+    const uint8_t *head = w->at;
+    if (!pass(w, small ? 1 : 2))
+        return false;
+    size_t len = small ? head[0] : get_be16(head);
+    const uint8_t *name = w->at;
+    if (!pass(w, len))
+        return false;
+    return utf8 ? utf8_atom(name, len) : len <= 255;
+}
+
+static bool is_atom_tag(uint8_t tag)
+{
+    return tag == ERL_ATOM_EXT || tag == ERL_SMALL_ATOM_EXT || tag == ERL_ATOM_UTF8_EXT ||
+           tag == ERL_SMALL_ATOM_UTF8_EXT;
+}
+
+static bool pass_whole_atom(struct walk *w)
+{
+    const uint8_t *tag = w->at;
+    return pass(w, 1) && is_atom_tag(*tag) && pass_atom(w, *tag);
+}
+
+/* The node of a pid, port or reference, then n bytes. */
+static bool pass_identity(struct walk *w, size_t n)
+{
+    return pass_whole_atom(w) && pass(w, n);
+}
+
+static bool pass_reference(struct walk *w, size_t creation)
+{
+    const uint8_t *head = w->at;
+    if (!pass(w, 2))
+        return false;
+    size_t words = get_be16(head);
+    return words >= 1 && words <= 5 && pass_identity(w, creation + 4 * words);
+}
+
+static bool pass_export(struct walk *w)
+{
+    if (!pass_whole_atom(w) || !pass_whole_atom(w))
+        return false;
+    const uint8_t *arity = w->at;
+    return pass(w, 2) && arity[0] == ERL_SMALL_INTEGER_EXT;
+}
+
+/* `head` bytes of length, then `extra` bytes, then as many as the length says. */
+static bool pass_counted(struct walk *w, size_t head, size_t extra)
+{
+    const uint8_t *at = w->at;
+    if (!pass(w, head + extra))
+        return false;
+    size_t len = head == 1 ? at[0] : head == 2 ? get_be16(at) : get_be32(at);
+    return pass(w, len);
+}
+
+/* The elements of a list and its tail, the pairs of a map, ...: as many terms, `each` a count. */
+static bool pass_arity(struct walk *w, size_t head, uint32_t each, uint32_t more, uint32_t *terms)
+{
+    const uint8_t *at = w->at;
+    if (!pass(w, head))
+        return false;
+    uint64_t n = (uint64_t)(head == 1 ? at[0] : get_be32(at)) * each + more;
+    if (n > w->left)
+        return false;
+    *terms = (uint32_t)n;
+    return true;
+}
+
+static bool pass_fun(struct walk *w, uint32_t *terms)
+{
+    enum { SIZE = 4, ARITY = 1, UNIQ = 16, INDEX = 4, FREE = 4 };
+    const uint8_t *at = w->at;
+    if (!pass(w, SIZE + ARITY + UNIQ + INDEX + FREE))
+        return false;
+    uint64_t n = (uint64_t)get_be32(at + SIZE + ARITY + UNIQ + INDEX) + 4;
+    if (n > w->left)
+        return false;
+    *terms = (uint32_t)n;
+    return true;
+}
+
+/* One term without the terms inside it; their number in *terms. */
+static bool pass_head(struct walk *w, uint32_t *terms)
+{
+    const uint8_t *tag = w->at;
+    *terms = 0;
+    if (!pass(w, 1))
+        return false;
+    switch (*tag) {
+    case ERL_SMALL_INTEGER_EXT: return pass(w, 1);
+    case ERL_INTEGER_EXT: return pass(w, 4);
+    case ERL_FLOAT_EXT: return pass(w, 31);
+    case NEW_FLOAT_EXT: return pass(w, 8);
+    case ERL_ATOM_EXT:
+    case ERL_SMALL_ATOM_EXT:
+    case ERL_ATOM_UTF8_EXT:
+    case ERL_SMALL_ATOM_UTF8_EXT: return pass_atom(w, *tag);
+    case ERL_REFERENCE_EXT:
+    case ERL_PORT_EXT: return pass_identity(w, 5);
+    case ERL_NEW_PORT_EXT: return pass_identity(w, 8);
+    case ERL_V4_PORT_EXT: return pass_identity(w, 12);
+    case ERL_PID_EXT: return pass_identity(w, 9);
+    case ERL_NEW_PID_EXT: return pass_identity(w, 12);
+    case ERL_NEW_REFERENCE_EXT: return pass_reference(w, 1);
+    case ERL_NEWER_REFERENCE_EXT: return pass_reference(w, 4);
+    case ERL_NIL_EXT: return true;
+    case ERL_STRING_EXT: return pass_counted(w, 2, 0);
+    case ERL_BINARY_EXT: return pass_counted(w, 4, 0);
+    case ERL_BIT_BINARY_EXT: return pass_counted(w, 4, 1);
+    case ERL_SMALL_BIG_EXT: return pass_counted(w, 1, 1);
+    case ERL_LARGE_BIG_EXT: return pass_counted(w, 4, 1);
+    case ERL_EXPORT_EXT: return pass_export(w);
+    case ERL_SMALL_TUPLE_EXT: return pass_arity(w, 1, 1, 0, terms);
+    case ERL_LARGE_TUPLE_EXT: return pass_arity(w, 4, 1, 0, terms);
+    case ERL_LIST_EXT: return pass_arity(w, 4, 1, 1, terms);
+    case ERL_MAP_EXT: return pass_arity(w, 4, 2, 0, terms);
+    case ERL_NEW_FUN_EXT: return pass_fun(w, terms);
+    default: return false;
+    }
+}
+
+size_t term_check(struct span at)
+{
+    struct walk w = {.at = at.at, .left = at.len};
+    uint32_t due[TERM_MAX_DEPTH];
+    int depth = 0;
+    uint32_t left = 1;
+    for (;;) {
+        uint32_t inside;
+        if (!pass_head(&w, &inside))
+            return 0;
+        left--;
+        if (inside > 0) {
+            if (left > 0) { /* nothing due here any more: no level to come back to */
+                if (depth == TERM_MAX_DEPTH)
+                    return 0;
+                due[depth++] = left;
+            }
+            left = inside;
+        }
+        while (left == 0) {
+            if (depth == 0)
+                return at.len - w.left;
+            left = due[--depth];
+        }
+    }
+}
+
+struct term term_in(struct span checked)
+{
+    must(checked.len <= INT32_MAX);
+    return (struct term){.buf = (const char *)checked.at, .index = 0, .end = (int)checked.len};
+}
+
+int term_tag(const struct term *t)
+{
+    return t->index < t->end ? (uint8_t)t->buf[t->index] : 0;
+}
+
+/* May ei read a term of this kind here? */
+static bool ready(struct term *t, bool of_this_kind)
+{
+    if (t->bad || !of_this_kind)
+        t->bad = true;
+    return !t->bad;
+}
+
+int term_tuple(struct term *t)
+{
+    int tag = term_tag(t);
+    int arity = 0;
+    if (ready(t, tag == ERL_SMALL_TUPLE_EXT || tag == ERL_LARGE_TUPLE_EXT))
+        t->bad = ei_decode_tuple_header(t->buf, &t->index, &arity) != 0;
+    return arity;
+}
+
+int term_list(struct term *t)
+{
+    int tag = term_tag(t);
+    int count = 0;
+    if (ready(t, tag == ERL_LIST_EXT || tag == ERL_NIL_EXT))
+        t->bad = ei_decode_list_header(t->buf, &t->index, &count) != 0;
+    return count;
+}
+
+void term_list_end(struct term *t)
+{
+    if (ready(t, term_tag(t) == ERL_NIL_EXT))
+        t->index++;
+}
+
+int term_map(struct term *t)
+{
+    int pairs = 0;
+    if (ready(t, term_tag(t) == ERL_MAP_EXT))
+        t->bad = ei_decode_map_header(t->buf, &t->index, &pairs) != 0;
+    return pairs;
+}
+
+void term_atom(struct term *t, char *name)
+{
+    name[0] = '\0';
+    if (ready(t, is_atom_tag((uint8_t)term_tag(t))))
+        t->bad = ei_decode_atom_as(t->buf, &t->index, name, TERM_ATOM_BYTES, ERLANG_UTF8, NULL,
+                                   NULL) != 0;
+}
+
+bool term_is_atom(struct term *t, const char *name)
+{
+    const uint8_t *at = (const uint8_t *)t->buf + t->index;
+    const uint8_t tag = (uint8_t)term_tag(t);
+    if (t->bad || !is_atom_tag(tag))
+        return false;
+    const bool small = tag == ERL_SMALL_ATOM_EXT || tag == ERL_SMALL_ATOM_UTF8_EXT;
+    const size_t head = small ? 2 : 3;
+    const size_t len = small ? at[1] : get_be16(at + 1);
+    if (len != strlen(name) || memcmp(at + head, name, len) != 0)
+        return false;
+    t->index += (int)(head + len);
+    return true;
+}
+
+static bool is_integer_tag(int tag)
+{
+    return tag == ERL_SMALL_INTEGER_EXT || tag == ERL_INTEGER_EXT || tag == ERL_SMALL_BIG_EXT ||
+           tag == ERL_LARGE_BIG_EXT;
+}
+
+int64_t term_int64(struct term *t)
+{
+    long long v = 0;
+    if (ready(t, is_integer_tag(term_tag(t))))
+        t->bad = ei_decode_longlong(t->buf, &t->index, &v) != 0;
+    return t->bad ? 0 : v;
+}
+
+uint64_t term_uint64(struct term *t)
+{
+    unsigned long long v = 0;
+    if (ready(t, is_integer_tag(term_tag(t))))
+        t->bad = ei_decode_ulonglong(t->buf, &t->index, &v) != 0;
+    return t->bad ? 0 : v;
+}
+
+static struct span counted(struct term *t, int tag, size_t head)
+{
+    if (!ready(t, term_tag(t) == tag))
+        return span_of(NULL, 0);
+    const uint8_t *at = (const uint8_t *)t->buf + t->index;
+    size_t len = head == 4 ? get_be32(at + 1) : get_be16(at + 1);
+    t->index += (int)(1 + head + len);
+    return span_of(at + 1 + head, len);
+}
+
+struct span term_binary(struct term *t)
+{
+    return counted(t, ERL_BINARY_EXT, 4);
+}
+
+struct span term_string(struct term *t)
+{
+    return counted(t, ERL_STRING_EXT, 2);
+}
+
+struct span term_any(struct term *t)
+{
+    const uint8_t *at = (const uint8_t *)t->buf + t->index;
+    if (!ready(t, t->index < t->end))
+        return span_of(NULL, 0);
+    size_t len = term_check(span_of(at, (size_t)(t->end - t->index)));
+    must(len > 0); /* the cursor moves over checked bytes only */
+    t->index += (int)len;
+    return span_of(at, len);
+}
+
+bool term_done(const struct term *t)
+{
+    return !t->bad && t->index == t->end;
+}
