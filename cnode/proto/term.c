@@ -173,11 +173,9 @@ size_t term_check(struct span at)
             return 0;
         left--;
         if (inside > 0) {
-            if (left > 0) { /* nothing due here any more: no level to come back to */
-                if (depth == TERM_MAX_DEPTH)
-                    return 0;
-                due[depth++] = left;
-            }
+            if (depth == TERM_MAX_DEPTH)
+                return 0;
+            due[depth++] = left;
             left = inside;
         }
         while (left == 0) {
