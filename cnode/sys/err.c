@@ -9,10 +9,9 @@ static const struct {
     enum err_shape shape;
     const char *atom;
     const char *text;
-} rows[ERR_COUNT] = {
-    [OK] = {.atom = "ok", .text = "ok"},
+} rows[ERR_COUNT] = {[OK] = {.atom = "ok", .text = "ok"},
 #define ERR_ROW(name, s, a, t) [ERR_##name] = {.shape = ERR_##s, .atom = a, .text = t},
-    ERR_LIST(ERR_ROW)
+                     ERR_LIST(ERR_ROW)
 #undef ERR_ROW
 };
 
@@ -20,14 +19,14 @@ static const struct {
     int number;
     enum err err;
 } numbers[] = {
-    {EACCES, ERR_EACCES},   {EPERM, ERR_EPERM},     {ENOENT, ERR_ENOENT},
-    {EEXIST, ERR_EEXIST},   {EISDIR, ERR_EISDIR},   {ENOTDIR, ERR_ENOTDIR},
-    {ELOOP, ERR_ELOOP},     {EXDEV, ERR_EXDEV},     {ENAMETOOLONG, ERR_ENAMETOOLONG},
-    {ENOSPC, ERR_ENOSPC},   {EDQUOT, ERR_EDQUOT},   {EFBIG, ERR_EFBIG},
-    {EIO, ERR_EIO},         {EROFS, ERR_EROFS},     {EMFILE, ERR_EMFILE},
-    {ENFILE, ERR_ENFILE},   {ENOMEM, ERR_ENOMEM},   {EBUSY, ERR_EBUSY},
-    {EINVAL, ERR_EINVAL},   {ENOTSUP, ERR_ENOTSUP}, {ENOSYS, ERR_ENOTSUP},
-    {ENODEV, ERR_ENOTSUP},  {EAGAIN, ERR_LOCKED},   {ETXTBSY, ERR_EBUSY},
+    {EACCES, ERR_EACCES},  {EPERM, ERR_EPERM},     {ENOENT, ERR_ENOENT},
+    {EEXIST, ERR_EEXIST},  {EISDIR, ERR_EISDIR},   {ENOTDIR, ERR_ENOTDIR},
+    {ELOOP, ERR_ELOOP},    {EXDEV, ERR_EACCES},    {ENAMETOOLONG, ERR_ENAMETOOLONG},
+    {ENOSPC, ERR_ENOSPC},  {EDQUOT, ERR_EDQUOT},   {EFBIG, ERR_EFBIG},
+    {EIO, ERR_EIO},        {EROFS, ERR_EROFS},     {EMFILE, ERR_EMFILE},
+    {ENFILE, ERR_ENFILE},  {ENOMEM, ERR_ENOMEM},   {EBUSY, ERR_EBUSY},
+    {EINVAL, ERR_EINVAL},  {ENOTSUP, ERR_ENOTSUP}, {ENOSYS, ERR_ENOTSUP},
+    {ENODEV, ERR_ENOTSUP}, {EAGAIN, ERR_LOCKED},   {ETXTBSY, ERR_EBUSY},
 };
 
 const char *err_atom(enum err e)

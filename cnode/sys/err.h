@@ -19,7 +19,6 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_SIZES };
     X(EISDIR, PLAIN, "eisdir", "is a directory")                                                   \
     X(ENOTDIR, PLAIN, "enotdir", "not a directory")                                                \
     X(ELOOP, PLAIN, "eloop", "too many symbolic links")                                            \
-    X(EXDEV, PLAIN, "exdev", "the name leads out of where it may lead")                            \
     X(ENAMETOOLONG, PLAIN, "enametoolong", "the name is too long")                                 \
     X(ENOSPC, PLAIN, "enospc", "no space left")                                                    \
     X(EDQUOT, PLAIN, "edquot", "disk quota exceeded")                                              \
@@ -50,7 +49,7 @@ enum err {
 #define ERR_ENUM(name, shape, atom, text) ERR_##name,
     ERR_LIST(ERR_ENUM)
 #undef ERR_ENUM
-    ERR_COUNT
+        ERR_COUNT
 };
 
 const char *err_atom(enum err e);

@@ -1,0 +1,130 @@
+#include "sys/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* Linux: openat2, O_TMPFILE, OFD locks, sync_file_range, mincore, statfs magic. */
+
+static int linux_open_beneath(int dir, const char *name, int flags, mode_t mode)
+{
+    struct open_how how = {
+        .flags = (unsigned)(flags | O_CLOEXEC | O_NOCTTY),
+        .mode = (flags & O_CREAT) != 0 ? mode : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+    };
+    return (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+}
+
+static int posix_open(int dir, const char *name, int flags, mode_t mode)
+{
+    return openat(dir, name, flags | O_CLOEXEC | O_NOCTTY, mode);
+}
+
+static int linux_open_unnamed(int dir, mode_t mode)
+{
+    int fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    if (fd < 0 && (errno == EISDIR || errno == EOPNOTSUPP || errno == EINVAL))
+        errno = ENOTSUP;
+    if (fd >= 0 && fchmod(fd, mode) != 0) { /* as asked for, whatever the umask */
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int linux_link_unnamed(int fd, int dir, const char *name)
+{
+    char self[64];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    return linkat(AT_FDCWD, self, dir, name, AT_SYMLINK_FOLLOW);
+}
+
+static int posix_unlink(int dir, const char *name)
+{
+    return unlinkat(dir, name, 0);
+}
+
+static int linux_allocate(int fd, off_t offset, off_t len)
+{
+    int result;
+    do
+        result = fallocate(fd, 0, offset, len);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
+static int linux_write_back(int fd)
+{
+    return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+static int linux_lock_shared(int fd)
+{
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_OFD_SETLK, &whole);
+}
+
+static int linux_resident(void *at, size_t len)
+{
+    enum { PAGE = 4096, PIECE = 256 };
+    unsigned char in[PIECE];
+    uint8_t *page = (uint8_t *)((uintptr_t)at & ~(uintptr_t)(PAGE - 1));
+    const uint8_t *end = (uint8_t *)at + len;
+    while (page < end) {
+        size_t n = (size_t)(end - page) < PIECE * PAGE ? (size_t)(end - page) : PIECE * PAGE;
+        if (mincore(page, n, in) != 0)
+            return -1;
+        for (size_t i = 0; i < (n + PAGE - 1) / PAGE; i++)
+            if ((in[i] & 1) == 0)
+                return 0;
+        page += n;
+    }
+    return 1;
+}
+
+static bool linux_is_local(int fd)
+{
+    struct statfs fs;
+    if (fstatfs(fd, &fs) != 0)
+        return false;
+    switch ((uint32_t)fs.f_type) {
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+    case OVERLAYFS_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case (uint32_t)RAMFS_MAGIC:
+    case HUGETLBFS_MAGIC: return true;
+    default: return false;
+    }
+}
+
+struct os os = {
+    .open_beneath = linux_open_beneath,
+    .open = posix_open,
+    .open_unnamed = linux_open_unnamed,
+    .link_unnamed = linux_link_unnamed,
+    .close = close,
+    .unlink = posix_unlink,
+    .fstat = fstat,
+    .allocate = linux_allocate,
+    .truncate = ftruncate,
+    .sync = fdatasync,
+    .sync_all = fsync,
+    .write_back = linux_write_back,
+    .lock_shared = linux_lock_shared,
+    .map = mmap,
+    .unmap = munmap,
+    .advise = madvise,
+    .resident = linux_resident,
+    .is_local = linux_is_local,
+};

@@ -1,0 +1,46 @@
+/* The system calls that tests must be able to make fail, as one table. Everything that touches a
+ * file goes through `os`; each entry behaves as the call of its name (-1 and errno). */
+#ifndef SYS_OS_H
+#define SYS_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+struct os {
+    /* A file beneath the directory `dir` (a descriptor): never through a symbolic link or `..`
+     * that leads out of it. Close-on-exec. */
+    int (*open_beneath)(int dir, const char *name, int flags, mode_t mode);
+
+    int (*open)(int dir, const char *name, int flags, mode_t mode); /* the same, following all */
+
+    /* An unnamed file in the directory, and its name. ENOTSUP where there are no unnamed files. */
+    int (*open_unnamed)(int dir, mode_t mode);
+    int (*link_unnamed)(int fd, int dir, const char *name);
+
+    int (*close)(int fd);
+    int (*unlink)(int dir, const char *name);
+    int (*fstat)(int fd, struct stat *st);
+    int (*allocate)(int fd, off_t offset, off_t len); /* space, and the size where it grows */
+    int (*truncate)(int fd, off_t size);
+    int (*sync)(int fd);        /* data and size: fdatasync */
+    int (*sync_all)(int fd);    /* fsync, also for directories */
+    int (*write_back)(int fd);  /* begin to write dirty pages; does not wait */
+    int (*lock_shared)(int fd); /* EAGAIN: another open file holds it exclusively */
+
+    void *(*map)(void *at, size_t len, int prot, int flags, int fd, off_t offset);
+    int (*unmap)(void *at, size_t len);
+    int (*advise)(void *at, size_t len, int advice);
+
+    /* Are all pages of the range in memory? -1 and errno as mincore. */
+    int (*resident)(void *at, size_t len);
+
+    /* Is this one of the local file systems that keep what a sync promises? */
+    bool (*is_local)(int fd);
+};
+
+/* The calls of this host; a test may put its own in and back. */
+extern struct os os;
+
+#endif
