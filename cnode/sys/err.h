@@ -3,8 +3,9 @@
 #define SYS_ERR_H
 
 /* How the reason is written in a reply: `atom`, `{limit, atom}`, `{not_a, atom}`,
- * `{wrong_kind, atom}`; SIZES is `{size_mismatch, Actual, Wanted}`, whose numbers come with it. */
-enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_SIZES };
+ * `{wrong_kind, atom}`, `{locked, unknown}`. DETAIL: who has the details writes it himself,
+ * `{size_mismatch, Actual, Wanted}`, `{invalid_file_header, Bytes}`. */
+enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_HELD, ERR_DETAIL };
 
 /* X(name, shape, atom, text) */
 #define ERR_LIST(X)                                                                                \
@@ -33,10 +34,10 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_SIZES };
     X(ENOTSUP, PLAIN, "enotsup", "not supported here")                                             \
     X(FIXED_SIZE, PLAIN, "fixed_size", "the size is fixed")                                        \
     X(ALIGNMENT, PLAIN, "alignment", "the position is not a multiple of 8")                        \
-    X(LOCKED, PLAIN, "locked", "another program holds the file")                                   \
-    X(SIZE_MISMATCH, SIZES, "size_mismatch", "the file has another size")                          \
+    X(LOCKED, HELD, "locked", "another program holds the file")                                    \
+    X(SIZE_MISMATCH, DETAIL, "size_mismatch", "the file has another size")                         \
+    X(FILE_HEADER, DETAIL, "invalid_file_header", "the file does not begin as it should")          \
     X(NOT_REGULAR, NOT_A, "regular_file", "not a regular file")                                    \
-    X(NOT_COUNTERS, NOT_A, "counters", "not a file of counters")                                   \
     X(KIND_REGION, WRONG_KIND, "region", "the object is a region")                                 \
     X(KIND_COUNTERS, WRONG_KIND, "counters", "the object is a set of counters")                    \
     X(MAX_FRAME, LIMIT, "max_frame", "longer than a frame may be")                                 \

@@ -48,6 +48,11 @@ static int linux_link_unnamed(int fd, int dir, const char *name)
     return linkat(AT_FDCWD, self, dir, name, AT_SYMLINK_FOLLOW);
 }
 
+static int posix_link(int dir, const char *from, const char *to)
+{
+    return linkat(dir, from, dir, to, 0);
+}
+
 static int posix_unlink(int dir, const char *name)
 {
     return unlinkat(dir, name, 0);
@@ -113,9 +118,11 @@ struct os os = {
     .open = posix_open,
     .open_unnamed = linux_open_unnamed,
     .link_unnamed = linux_link_unnamed,
+    .link = posix_link,
     .close = close,
     .unlink = posix_unlink,
     .fstat = fstat,
+    .write_at = pwrite,
     .allocate = linux_allocate,
     .truncate = ftruncate,
     .sync = fdatasync,

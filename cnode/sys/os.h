@@ -18,10 +18,12 @@ struct os {
     /* An unnamed file in the directory, and its name. ENOTSUP where there are no unnamed files. */
     int (*open_unnamed)(int dir, mode_t mode);
     int (*link_unnamed)(int fd, int dir, const char *name);
+    int (*link)(int dir, const char *from, const char *to); /* a second name in the directory */
 
     int (*close)(int fd);
     int (*unlink)(int dir, const char *name);
     int (*fstat)(int fd, struct stat *st);
+    ssize_t (*write_at)(int fd, const void *bytes, size_t n, off_t offset); /* pwrite */
     int (*allocate)(int fd, off_t offset, off_t len); /* space, and the size where it grows */
     int (*truncate)(int fd, off_t size);
     int (*sync)(int fd);        /* data and size: fdatasync */

@@ -1,0 +1,309 @@
+#include "store/object.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include "store/counter.h"
+#include "sys/guard.h"
+#include "sys/os.h"
+
+static enum err last_error(void)
+{
+    return err_from_errno(errno);
+}
+
+/* --- a new file: complete under its name or not there ---------------------------------------- */
+
+static uint64_t size_to_make(const struct opening *o)
+{
+    if (o->kind == OBJECT_COUNTERS)
+        return counter_file_size(o->n);
+    return o->len > 0 ? o->len : o->size;
+}
+
+static enum err fill(const struct opening *o, int fd)
+{
+    const uint64_t size = size_to_make(o);
+    uint8_t header[COUNTER_HEADER];
+    if (size > INT64_MAX)
+        return ERR_EFBIG;
+    if (size > 0 && os.allocate(fd, 0, (off_t)size) != 0)
+        return last_error();
+    if (o->kind == OBJECT_COUNTERS) {
+        counter_header(o->n, header);
+        if (os.write_at(fd, header, sizeof header, 0) != sizeof header)
+            return last_error();
+    }
+    return os.sync_all(fd) == 0 ? OK : last_error();
+}
+
+/* Where the file system has no unnamed files: a name that nobody asks for, until it is complete. */
+static enum err make_named(const struct opening *o, struct place place, int *made)
+{
+    uint64_t number;
+    char name[32];
+    must(getrandom(&number, sizeof number, 0) == sizeof number);
+    snprintf(name, sizeof name, ".emmap-%016jx", (uintmax_t)number);
+    int fd = os.open_beneath(place.dir, name, O_RDWR | O_CREAT | O_EXCL, o->mode);
+    if (fd < 0)
+        return last_error();
+    enum err e = fill(o, fd);
+    if (e == OK && os.link(place.dir, name, place.last) != 0)
+        e = last_error();
+    os.unlink(place.dir, name);
+    if (e != OK)
+        os.close(fd);
+    else
+        *made = fd;
+    return e;
+}
+
+static enum err make_in(const struct opening *o, struct place place, int *made)
+{
+    int fd = os.open_unnamed(place.dir, o->mode);
+    if (fd < 0)
+        return errno == ENOTSUP ? make_named(o, place, made) : last_error();
+    enum err e = fill(o, fd);
+    if (e == OK && os.link_unnamed(fd, place.dir, place.last) != 0)
+        e = last_error();
+    if (e != OK)
+        os.close(fd);
+    else
+        *made = fd;
+    return e;
+}
+
+/* ERR_EEXIST: another one was faster. */
+static enum err make(const struct paths *paths, struct opening *o)
+{
+    struct place place;
+    int fd = -1;
+    enum err e = path_parent(paths, o->path, &place);
+    if (e != OK)
+        return e;
+    if (!o->any_file_system && !os.is_local(place.dir))
+        e = ERR_ENOTSUP;
+    if (e == OK)
+        e = make_in(o, place, &fd);
+    if (e == OK && os.sync_all(place.dir) != 0) {
+        e = last_error();
+        os.close(fd);
+    }
+    os.close(place.dir);
+    if (e == OK) {
+        o->fd = fd;
+        o->exist = false;
+    }
+    return e;
+}
+
+/* --- find ------------------------------------------------------------------------------------ */
+
+static enum err find_existing(const struct paths *paths, struct opening *o)
+{
+    /* a copy on write needs no right to change the file, unless it is to be truncated */
+    const bool write = o->write && (o->sharing == MAP_OF_FILE || o->truncate);
+    enum err e = path_open(paths, o->path, write ? O_RDWR : O_RDONLY, &o->fd);
+    if (e == ERR_EACCES && o->by_name && o->write) {
+        o->write = false;
+        e = path_open(paths, o->path, O_RDONLY, &o->fd);
+    }
+    o->exist = true;
+    return e;
+}
+
+static enum err identify(struct opening *o)
+{
+    struct stat st;
+    if (os.fstat(o->fd, &st) != 0)
+        return last_error();
+    if (!o->any_file_system && !os.is_local(o->fd))
+        return ERR_ENOTSUP;
+    if (o->sharing == MAP_OF_FILE) {
+        o->dev = st.st_dev;
+        o->ino = st.st_ino;
+        if (os.lock_shared(o->fd) != 0)
+            return last_error();
+    }
+    return OK;
+}
+
+enum err object_find(const struct paths *paths, struct opening *o)
+{
+    o->fd = -1;
+    if (o->sharing == MAP_MEMORY)
+        return OK;
+    enum err e = find_existing(paths, o);
+    for (int tries = 0; e == ERR_ENOENT && o->create && tries < 8; tries++) {
+        e = make(paths, o);
+        if (e == ERR_EEXIST)
+            e = find_existing(paths, o);
+    }
+    if (e == OK)
+        e = identify(o);
+    if (e != OK)
+        object_drop(o);
+    return e;
+}
+
+void object_drop(struct opening *o)
+{
+    if (o->fd >= 0)
+        os.close(o->fd);
+    o->fd = -1;
+}
+
+/* --- attach ---------------------------------------------------------------------------------- */
+
+/* The size that the object shall have, given what it has. */
+static enum err wanted_size(struct opening *o, uint64_t actual, uint64_t *size)
+{
+    const uint64_t wanted = o->len > 0 ? o->len : o->fit || o->truncate ? o->size : 0;
+    const bool any = o->fit || o->truncate || wanted == 0 || o->sharing == MAP_MEMORY;
+    if (wanted != actual && !any) {
+        o->actual = actual;
+        o->wanted = wanted;
+        return ERR_SIZE_MISMATCH;
+    }
+    *size = wanted > actual ? wanted : actual;
+    return o->offset > *size ? ERR_BADARG : OK;
+}
+
+static enum err fit_region(struct object *object, struct opening *o)
+{
+    const uint64_t actual = o->truncate ? 0 : object->map.size;
+    uint64_t size = actual;
+    enum err e = wanted_size(o, actual, &size);
+    if (e == OK && o->truncate && object->map.size > 0)
+        e = map_resize(&object->map, 0);
+    if (e == OK && size != object->map.size)
+        e = o->write ? map_resize(&object->map, size) : ERR_EACCES;
+    return e;
+}
+
+static enum err fit_counters(struct object *object, struct opening *o)
+{
+    enum err e = counter_count(&object->map, &object->count);
+    if (e == ERR_FILE_HEADER) {
+        const uint64_t size = object->map.size;
+        o->header_len = size < sizeof o->header ? (size_t)size : sizeof o->header;
+        if (!guard_copy(o->header, object->map.at, o->header_len))
+            return ERR_EIO;
+    }
+    if (e == OK && o->n > object->count)
+        e = counter_grow(object, o->n);
+    return e;
+}
+
+static enum err fit(struct object *object, struct opening *o)
+{
+    if (o->kind == OBJECT_COUNTERS)
+        return fit_counters(object, o);
+    if (o->by_name) {
+        enum err e = counter_count(&object->map, &object->count);
+        o->kind = OBJECT_COUNTERS;
+        return e == ERR_FILE_HEADER ? ERR_NOT_OPEN : e;
+    }
+    return fit_region(object, o);
+}
+
+static enum err populate(struct object *object, const struct opening *o)
+{
+    const int advice = object->map.writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ;
+    if (!o->populate || object->map.size == 0 ||
+        os.advise(object->map.at, object->map.size, advice) == 0)
+        return OK;
+    return errno == EINVAL ? ERR_ENOTSUP : last_error();
+}
+
+static enum err settle(struct object *object, struct opening *o)
+{
+    enum err e = o->write ? map_allocate(&object->map) : OK;
+    if (e == OK)
+        e = fit(object, o);
+    return e == OK ? populate(object, o) : e;
+}
+
+static enum err attach_new(struct object *object, struct opening *o)
+{
+    struct stat st = {.st_size = 0};
+    if (o->fd >= 0 && os.fstat(o->fd, &st) != 0) {
+        enum err e = last_error();
+        object_drop(o);
+        return e;
+    }
+    const int fd = o->fd;
+    o->fd = -1;
+    struct object opened = {.kind = o->kind, .dev = o->dev, .ino = o->ino};
+    enum err e = map_open(&opened.map, fd, (uint64_t)st.st_size, o->write, o->sharing);
+    if (e != OK)
+        return e;
+    e = settle(&opened, o);
+    opened.kind = o->kind;
+    if (e != OK)
+        object_close(&opened);
+    else
+        *object = opened;
+    return e;
+}
+
+/* The file is mapped already; another program may have given it another size since. */
+static enum err attach_again(struct object *object, struct opening *o)
+{
+    struct stat st;
+    enum err e = os.fstat(o->fd, &st) == 0 ? OK : last_error();
+    if (e == OK)
+        e = map_follow(&object->map, (uint64_t)st.st_size);
+    if (e == OK && o->write && !object->map.writable) {
+        const int fd = o->fd;
+        o->fd = -1;
+        e = map_allow_writes(&object->map, fd);
+    }
+    object_drop(o);
+    if (e != OK)
+        return e;
+    object->failed = false;
+    e = settle(object, o);
+    if (e == OK && o->kind == OBJECT_COUNTERS)
+        object->kind = OBJECT_COUNTERS;
+    return e;
+}
+
+enum err object_attach(struct object *object, struct opening *o)
+{
+    return object->kind == OBJECT_CLOSED ? attach_new(object, o) : attach_again(object, o);
+}
+
+/* --- afterwards ------------------------------------------------------------------------------ */
+
+void object_close(struct object *object)
+{
+    map_close(&object->map);
+    *object = (struct object){.kind = OBJECT_CLOSED, .map.fd = -1};
+}
+
+enum err object_writable(const struct object *object)
+{
+    if (object->failed)
+        return ERR_EIO;
+    return object->map.writable ? OK : ERR_EACCES;
+}
+
+enum err object_resize(struct object *object, uint64_t size)
+{
+    enum err e = object_writable(object);
+    return e != OK ? e : map_resize(&object->map, size);
+}
+
+enum err object_sync(struct object *object)
+{
+    if (object->failed)
+        return ERR_EIO;
+    enum err e = map_sync(&object->map);
+    if (e != OK)
+        object->failed = true; /* what the disk has is unknown now: no second try */
+    return e != OK ? ERR_EIO : OK;
+}

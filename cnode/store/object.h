@@ -1,0 +1,67 @@
+/* An object: a mapped file (or memory), and what its bytes mean. The first two steps of opening
+ * wait for disks, as closing and syncing do; who calls them has the object for himself. */
+#ifndef STORE_OBJECT_H
+#define STORE_OBJECT_H
+
+#include <sys/types.h>
+
+#include "sys/map.h"
+#include "sys/path.h"
+
+enum object_kind { OBJECT_CLOSED, OBJECT_REGION, OBJECT_COUNTERS };
+
+struct object {
+    enum object_kind kind;
+    struct map map;
+    dev_t dev; /* of a file that is mapped for all; else 0, 0 */
+    ino_t ino;
+    bool failed;    /* a page or a sync failed: read-only until the next opening */
+    uint64_t count; /* counters */
+};
+
+/* What an opening asks for, and what it found out. */
+struct opening {
+    const char *path; /* as path_resolve made it; unused for memory */
+    enum object_kind kind;
+    enum map_sharing sharing;
+    bool write, create, truncate, fit, populate;
+    bool any_file_system;
+    bool by_name; /* whatever the header says it is, nothing made; ERR_NOT_OPEN for plain bytes */
+    uint64_t offset; /* of the region in the file */
+    uint64_t len;    /* size of the file, 0: what it has */
+    uint64_t size;   /* of a file that is made without len, or with fit */
+    uint64_t n;      /* counters, at least; 0: what it has */
+    mode_t mode;
+
+    int fd; /* after object_find: the file, until object_attach takes it; -1 for memory */
+    bool exist;
+    dev_t dev;
+    ino_t ino;
+    uint64_t actual, wanted; /* with ERR_SIZE_MISMATCH */
+    uint8_t header[8];       /* with ERR_FILE_HEADER: the first bytes */
+    size_t header_len;
+};
+
+/* object_find opens the file, or makes it whole. On OK `fd`, `exist`, `dev` and `ino` are set. */
+enum err object_find(const struct paths *paths, struct opening *o);
+
+/* object_attach maps what was found, or, where the object has that file already, fits it to the
+ * opening: grown, truncated, made writable. It takes `fd` over, also on failure; then an object
+ * that was open stays as it was. */
+enum err object_attach(struct object *object, struct opening *o);
+
+/* object_drop closes an opening that is not attached. */
+void object_drop(struct opening *o);
+
+void object_close(struct object *object);
+
+/* object_resize: as map_resize, in bytes of the file. object_sync: all stores before are on disk;
+ * once it has failed, the object has. ERR_EIO on a failed object. */
+enum err object_resize(struct object *object, uint64_t size);
+enum err object_sync(struct object *object);
+
+/* May the object be changed? ERR_EIO where it has failed, ERR_EACCES where its file is read-only.
+ */
+enum err object_writable(const struct object *object);
+
+#endif

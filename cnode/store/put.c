@@ -1,0 +1,49 @@
+#include "store/put.h"
+
+#include "sys/guard.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words in files are little-endian");
+
+enum err put_bytes(struct map *m, uint64_t pos, const void *from, size_t len)
+{
+    must(m->writable && pos <= m->size && len <= m->size - pos);
+    return guard_copy(m->at + pos, from, len) ? OK : ERR_EIO;
+}
+
+struct change {
+    int64_t *word;
+    enum word_op op;
+    int64_t expected;
+    int64_t v;
+    int64_t old;
+};
+
+static void change_touch(void *arg)
+{
+    struct change *c = arg;
+    switch (c->op) {
+    case WORD_ADD: c->old = __atomic_fetch_add(c->word, c->v, __ATOMIC_SEQ_CST); break;
+    case WORD_SUB: c->old = __atomic_fetch_sub(c->word, c->v, __ATOMIC_SEQ_CST); break;
+    case WORD_AND: c->old = __atomic_fetch_and(c->word, c->v, __ATOMIC_SEQ_CST); break;
+    case WORD_OR: c->old = __atomic_fetch_or(c->word, c->v, __ATOMIC_SEQ_CST); break;
+    case WORD_XOR: c->old = __atomic_fetch_xor(c->word, c->v, __ATOMIC_SEQ_CST); break;
+    case WORD_XCHG: c->old = __atomic_exchange_n(c->word, c->v, __ATOMIC_SEQ_CST); break;
+    case WORD_CAS:
+        c->old = c->expected;
+        __atomic_compare_exchange_n(c->word, &c->old, c->v, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST);
+        break;
+    }
+}
+
+enum err put_word(struct map *m, uint64_t pos, enum word_op op, int64_t expected, int64_t v,
+                  int64_t *old)
+{
+    must(m->writable && pos % 8 == 0 && m->size >= 8 && pos <= m->size - 8);
+    struct change c = {
+        .word = (int64_t *)(void *)(m->at + pos), .op = op, .expected = expected, .v = v};
+    if (!guard_run(change_touch, &c))
+        return ERR_EIO;
+    *old = c.old;
+    return OK;
+}
