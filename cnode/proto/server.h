@@ -66,7 +66,8 @@ struct client *client_open(struct server *s, struct span node, const struct outl
 void client_close(struct client *c);
 
 /* A message to the registered name `emmap`, without version byte, that has passed term_check.
- * Whatever is no request of PROTOCOL.md is counted and ignored. The span is good during the call. */
+ * Whatever is no request of PROTOCOL.md is counted and ignored. The span is good during the call.
+ */
 void client_message(struct client *c, struct span message);
 
 /* A message that was longer than a frame may be: its first bytes, cut anywhere. The caller gets

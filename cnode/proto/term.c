@@ -245,18 +245,25 @@ void term_atom(struct term *t, char *name)
                                    NULL) != 0;
 }
 
-bool term_is_atom(struct term *t, const char *name)
+struct span term_atom_bytes(struct term *t)
 {
     const uint8_t *at = (const uint8_t *)t->buf + t->index;
     const uint8_t tag = (uint8_t)term_tag(t);
-    if (t->bad || !is_atom_tag(tag))
-        return false;
+    if (!ready(t, is_atom_tag(tag)))
+        return span_of(NULL, 0);
     const bool small = tag == ERL_SMALL_ATOM_EXT || tag == ERL_SMALL_ATOM_UTF8_EXT;
     const size_t head = small ? 2 : 3;
     const size_t len = small ? at[1] : get_be16(at + 1);
-    if (len != strlen(name) || memcmp(at + head, name, len) != 0)
-        return false;
     t->index += (int)(head + len);
+    return span_of(at + head, len);
+}
+
+bool term_is_atom(struct term *t, const char *name)
+{
+    struct term next = *t;
+    if (!span_equal(term_atom_bytes(&next), span_text(name)) || next.bad)
+        return false;
+    *t = next;
     return true;
 }
 
@@ -300,6 +307,60 @@ struct span term_binary(struct term *t)
 struct span term_string(struct term *t)
 {
     return counted(t, ERL_STRING_EXT, 2);
+}
+
+/* Copies what stands at the cursor and is no list; a byte, a binary or a string of bytes. */
+static void copy_bytes(struct term *t, struct buf *scratch)
+{
+    struct span bytes;
+    uint8_t byte;
+    switch (term_tag(t)) {
+    case ERL_BINARY_EXT: bytes = term_binary(t); break;
+    case ERL_STRING_EXT: bytes = term_string(t); break;
+    case ERL_SMALL_INTEGER_EXT:
+        byte = (uint8_t)term_int64(t);
+        bytes = span_of(&byte, 1);
+        break;
+    default: t->bad = true; return;
+    }
+    if (!buf_put(scratch, bytes.at, bytes.len))
+        t->bad = true;
+}
+
+static void flatten(struct term *t, struct buf *scratch)
+{
+    uint32_t due[TERM_MAX_DEPTH]; /* elements and tails; term_check has bounded the depth */
+    int depth = 0;
+    due[0] = 1;
+    while (depth >= 0 && !t->bad) {
+        if (due[depth] == 0) {
+            depth--;
+            continue;
+        }
+        due[depth]--;
+        const int tag = term_tag(t);
+        if (tag == ERL_NIL_EXT) {
+            t->index++;
+        } else if (tag == ERL_LIST_EXT && depth + 1 < TERM_MAX_DEPTH) {
+            due[++depth] = (uint32_t)term_list(t) + 1;
+        } else {
+            copy_bytes(t, scratch);
+        }
+    }
+}
+
+struct span term_iodata(struct term *t, struct buf *scratch)
+{
+    if (term_tag(t) == ERL_BINARY_EXT)
+        return term_binary(t);
+    if (term_tag(t) == ERL_STRING_EXT)
+        return term_string(t);
+    const size_t from = scratch->len;
+    if (ready(t, term_tag(t) == ERL_LIST_EXT || term_tag(t) == ERL_NIL_EXT))
+        flatten(t, scratch);
+    if (t->bad)
+        return span_of(NULL, 0);
+    return span_of(scratch->at + from, scratch->len - from);
 }
 
 struct span term_any(struct term *t)

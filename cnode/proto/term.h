@@ -3,6 +3,7 @@
 #ifndef PROTO_TERM_H
 #define PROTO_TERM_H
 
+#include "sys/buf.h"
 #include "sys/bytes.h"
 
 enum { TERM_MAX_DEPTH = 256, TERM_ATOM_BYTES = 255 * 4 + 1 };
@@ -46,6 +47,13 @@ uint64_t term_uint64(struct term *t);
 struct span term_binary(struct term *t);
 struct span term_string(struct term *t);
 struct span term_any(struct term *t);
+
+/* The bytes of an iolist: a view where they stand together (a binary, a string), else copied to
+ * `scratch`. */
+struct span term_iodata(struct term *t, struct buf *scratch);
+
+/* The raw name bytes of an atom, in whatever encoding it came. */
+struct span term_atom_bytes(struct term *t);
 
 /* The tag byte of the next term (see ei.h: ERL_BINARY_EXT, ...), 0 at the end. */
 int term_tag(const struct term *t);
