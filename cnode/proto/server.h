@@ -9,6 +9,7 @@
 
 #include "sys/buf.h"
 #include "sys/bytes.h"
+#include "sys/err.h"
 
 struct server;
 struct client;
@@ -46,9 +47,9 @@ struct outlet {
     void (*traffic)(void *conn, uint64_t *in, uint64_t *out);
 };
 
-/* server_open: NULL where memory or the data directory fails (errno). The options' strings must
- * outlive the server. */
-struct server *server_open(uv_loop_t *loop, const struct server_options *options);
+/* server_open fails where the data directory or an allowed prefix cannot be opened, or memory is
+ * out. The options' strings must outlive the server. */
+enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened);
 
 /* server_stop begins the orderly end: lines are finished, objects written back and closed, then
  * `stopped` is called. Answers of requests that were under way are sent before. */

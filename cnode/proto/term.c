@@ -363,6 +363,43 @@ struct span term_iodata(struct term *t, struct buf *scratch)
     return span_of(scratch->at + from, scratch->len - from);
 }
 
+static void put_utf8(struct buf *to, uint64_t c)
+{
+    uint8_t b[4];
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = n; i-- > 1; c >>= 6)
+        b[i] = (uint8_t)(0x80 | (c & 0x3f));
+    static const uint8_t lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    b[0] = (uint8_t)(lead[n] | c);
+    buf_put(to, b, n);
+}
+
+struct span term_name(struct term *t, struct buf *scratch)
+{
+    if (term_tag(t) == ERL_BINARY_EXT)
+        return term_binary(t);
+    const size_t from = scratch->len;
+    if (term_tag(t) == ERL_STRING_EXT) {
+        struct span latin1 = term_string(t);
+        for (size_t i = 0; i < latin1.len; i++)
+            put_utf8(scratch, latin1.at[i]);
+    } else {
+        const int n = term_list(t);
+        for (int i = 0; i < n && !t->bad; i++) {
+            uint64_t c = term_uint64(t);
+            if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+                t->bad = true;
+            else
+                put_utf8(scratch, c);
+        }
+        if (n > 0)
+            term_list_end(t);
+    }
+    if (t->bad || scratch->failed)
+        t->bad = true;
+    return t->bad ? span_of(NULL, 0) : span_of(scratch->at + from, scratch->len - from);
+}
+
 struct span term_any(struct term *t)
 {
     const uint8_t *at = (const uint8_t *)t->buf + t->index;

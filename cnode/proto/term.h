@@ -52,6 +52,9 @@ struct span term_any(struct term *t);
  * `scratch`. */
 struct span term_iodata(struct term *t, struct buf *scratch);
 
+/* The UTF-8 bytes of a name: a binary as it is, a string of code points encoded to `scratch`. */
+struct span term_name(struct term *t, struct buf *scratch);
+
 /* The raw name bytes of an atom, in whatever encoding it came. */
 struct span term_atom_bytes(struct term *t);
 

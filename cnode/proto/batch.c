@@ -1,0 +1,181 @@
+#include "proto/call.h"
+#include "proto/reply.h"
+
+/* A batch does its items one after the other. While one waits in a line, the batch lives on by
+ * itself: the item's pending request points to it, and its reply lets it go on.
+ *
+ * A last item `sync` becomes one {sync, Obj} for each object that the items before it name. */
+struct batch {
+    struct request request; /* whose the batch as a whole is */
+    struct term items;
+    int left; /* items not begun */
+    struct buf replies;
+    struct {
+        bool on;          /* the last item is being done */
+        struct term seen; /* the items again, for their objects */
+        int left;
+        uint64_t serial;
+        size_t at;   /* where its one reply begins */
+        bool failed; /* that is an error: the first one stays */
+    } sync;
+    uint8_t bytes[]; /* the message, which the batch outlives */
+};
+
+static void batch_free(struct batch *b)
+{
+    buf_fini(&b->replies);
+    free(b);
+}
+
+static struct span keep(uint8_t **to, struct span bytes)
+{
+    const uint8_t *at = *to;
+    if (bytes.len > 0)
+        memcpy(*to, bytes.at, bytes.len);
+    *to += bytes.len;
+    return span_of(at, bytes.len);
+}
+
+static struct batch *batch_new(const struct request *r, struct span items)
+{
+    struct batch *b = calloc(1, sizeof *b + items.len + r->from.len + r->to.len + r->tag.len);
+    if (b == NULL)
+        return NULL;
+    uint8_t *end = b->bytes;
+    b->items = term_in(keep(&end, items));
+    b->request = (struct request){.client = r->client,
+                                  .from = keep(&end, r->from),
+                                  .to = keep(&end, r->to),
+                                  .tag = keep(&end, r->tag)};
+    b->left = term_list(&b->items);
+    b->sync.seen = b->items;
+    b->sync.left = b->left - 1;
+    buf_init(&b->replies, r->client->server->options.max_frame);
+    reply_list(&b->replies, (uint32_t)b->left);
+    return b;
+}
+
+static bool is_sync(struct span item)
+{
+    struct term t = term_in(item);
+    return term_is_atom(&t, "sync") && term_done(&t);
+}
+
+/* The object that an item names, if it is open; its name. */
+static struct entry *object_of(const struct batch *b, struct span item, struct span *name)
+{
+    struct term t = term_in(item);
+    if (term_tuple(&t) < 2)
+        return NULL;
+    term_atom_bytes(&t);
+    *name = term_any(&t);
+    return t.bad ? NULL : call_open_entry(b->request.client, *name);
+}
+
+static enum outcome run_item(struct batch *b, struct span item)
+{
+    struct request r = b->request;
+    r.term = item;
+    r.batch = b;
+    return request_run(&r, &b->replies);
+}
+
+/* Of the replies to all {sync, Obj} the first error stays, else one `ok`. */
+static void fold_sync_reply(struct batch *b)
+{
+    struct buf *out = &b->replies;
+    struct term t = term_in(span_of(out->at + b->sync.at, out->len - b->sync.at));
+    if (term_is_atom(&t, "ok"))
+        buf_cut(out, b->sync.at);
+    else
+        b->sync.failed = true;
+}
+
+static enum outcome sync_next(struct batch *b)
+{
+    struct span object;
+    while (!b->sync.failed && b->sync.left > 0) {
+        b->sync.left--;
+        struct entry *e = object_of(b, term_any(&b->sync.seen), &object);
+        if (e == NULL || e->batch_mark == b->sync.serial)
+            continue;
+        e->batch_mark = b->sync.serial;
+        struct buf request;
+        buf_init(&request, SIZE_MAX);
+        reply_tuple(&request, 2);
+        reply_atom(&request, "sync");
+        reply_raw(&request, object);
+        enum outcome outcome = run_item(b, span_of(request.at, request.len));
+        buf_fini(&request);
+        if (outcome == WAITS)
+            return WAITS;
+        fold_sync_reply(b);
+    }
+    if (!b->sync.failed)
+        reply_atom(&b->replies, "ok");
+    return ANSWERED;
+}
+
+static void begin_sync(struct batch *b)
+{
+    b->sync.on = true;
+    b->sync.serial = ++b->request.client->server->batch_serial;
+    b->sync.at = b->replies.len;
+}
+
+/* Does items until one waits or none is left. */
+static enum outcome go_through(struct batch *b)
+{
+    while (b->left > 0 && !b->sync.on) {
+        struct span item = term_any(&b->items);
+        b->left--;
+        if (b->left == 0 && is_sync(item)) {
+            begin_sync(b);
+            break;
+        }
+        if (run_item(b, item) == WAITS)
+            return WAITS;
+    }
+    return b->sync.on ? sync_next(b) : ANSWERED;
+}
+
+static void reply_all(struct batch *b, struct buf *out)
+{
+    if (b->replies.failed) {
+        reply_error(out, ERR_MAX_FRAME);
+        return;
+    }
+    reply_nil(&b->replies);
+    reply_ok(out);
+    reply_raw(out, span_of(b->replies.at, b->replies.len));
+}
+
+enum outcome batch_run(const struct request *r, struct span items, struct buf *out)
+{
+    struct batch *b = batch_new(r, items);
+    if (b == NULL || b->items.bad) {
+        reply_error(out, b == NULL ? ERR_ENOMEM : ERR_BADARG);
+        free(b);
+        return ANSWERED;
+    }
+    if (go_through(b) == WAITS)
+        return WAITS;
+    reply_all(b, out);
+    batch_free(b);
+    return ANSWERED;
+}
+
+void batch_go_on(struct batch *b, struct span reply)
+{
+    reply_raw(&b->replies, reply);
+    if (b->sync.on)
+        fold_sync_reply(b);
+    if (go_through(b) == WAITS)
+        return;
+    struct buf answer;
+    buf_init(&answer, SIZE_MAX);
+    reply_all(b, &answer);
+    request_answer(&b->request, span_of(answer.at, answer.len));
+    buf_fini(&answer);
+    batch_free(b);
+}

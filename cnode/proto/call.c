@@ -1,0 +1,106 @@
+#include "proto/call.h"
+
+#include "proto/reply.h"
+
+static enum err path_of(const struct server *s, struct span object, char path[PATH_MAX])
+{
+    struct buf scratch;
+    struct term t = term_in(object);
+    buf_init(&scratch, (size_t)PATH_MAX * 4);
+    struct span name = term_name(&t, &scratch);
+    enum err e = scratch.failed ? ERR_ENAMETOOLONG
+                 : t.bad        ? ERR_BADARG
+                                : path_resolve(s->paths, name, path);
+    buf_fini(&scratch);
+    return e;
+}
+
+static bool is_integer(struct span object, uint64_t *id)
+{
+    struct term t = term_in(object);
+    *id = term_uint64(&t);
+    return !t.bad;
+}
+
+static enum err resolve_name(struct call *c, struct span object)
+{
+    char path[PATH_MAX];
+    enum err e = path_of(c->server, object, path);
+    if (e != OK)
+        return e;
+    c->entry = entry_of_path(c->server, path);
+    if (c->entry == NULL)
+        c->entry = entry_new(c->server, path);
+    return c->entry == NULL ? ERR_ENOMEM : OK;
+}
+
+enum err call_resolve(struct call *c, struct entry *entry)
+{
+    const struct span object = c->args[0].bytes;
+    uint64_t id;
+    if (is_integer(object, &id)) {
+        enum err e = handle_find(c->client, id, &c->handle);
+        c->entry = e == OK ? c->handle->entry : NULL;
+        c->offset = e == OK ? c->handle->offset : 0;
+        return e;
+    }
+    c->entry = entry;
+    if (c->op->args[0] != 'o')
+        return ERR_BADARG;
+    return entry != NULL ? OK : resolve_name(c, object);
+}
+
+struct entry *call_open_entry(struct client *c, struct span object)
+{
+    char path[PATH_MAX];
+    struct handle *h;
+    uint64_t id;
+    if (is_integer(object, &id))
+        return handle_find(c, id, &h) == OK ? h->entry : NULL;
+    return path_of(c->server, object, path) == OK ? entry_of_path(c->server, path) : NULL;
+}
+
+static enum err permit(const struct call *c)
+{
+    const struct entry *e = c->entry;
+    const enum object_kind has = c->handle != NULL ? c->handle->kind : e->object.kind;
+    if (c->op->kind != OBJECT_CLOSED && c->op->kind != has)
+        return has == OBJECT_COUNTERS ? ERR_KIND_COUNTERS : ERR_KIND_REGION;
+    if ((c->op->flags & OP_CHANGES) == 0)
+        return OK;
+    const bool may = c->handle != NULL ? c->handle->write : e->writers > 0 || e->kept;
+    return may ? OK : ERR_EACCES;
+}
+
+/* A reply that does not fit is taken back: its place is taken by the error. */
+static enum err checked(struct call *c, size_t from, enum err e)
+{
+    if (e == OK && c->out->failed)
+        e = ERR_MAX_FRAME;
+    if (e == OK)
+        return OK;
+    buf_cut(c->out, from);
+    if (e != ERR_WOULD_BLOCK)
+        reply_error(c->out, e);
+    return e;
+}
+
+enum err call_do(struct call *c)
+{
+    const size_t from = c->out->len;
+    c->object = &c->entry->object;
+    c->bytes_in = c->bytes_out = 0;
+    enum err e = permit(c);
+    if (e == OK)
+        e = c->op->run(c);
+    return checked(c, from, e);
+}
+
+void call_note(struct call *c, enum err result, uint64_t since_ns)
+{
+    struct stats *s = &c->entry->stats;
+    stats_note(s, since_ns, uv_hrtime());
+    s->errors += result != OK;
+    s->bytes_in += c->bytes_in;
+    s->bytes_out += c->bytes_out;
+}

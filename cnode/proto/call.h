@@ -1,0 +1,23 @@
+/* A decoded request finds its object. */
+#ifndef PROTO_CALL_H
+#define PROTO_CALL_H
+
+#include "proto/engine.h"
+#include "proto/entry.h"
+#include "proto/handle.h"
+
+/* call_resolve sets the handle and the entry that the first argument means; `entry` where the line
+ * already knows it, else NULL. A name that nobody has open gets an entry that is closed. */
+enum err call_resolve(struct call *c, struct entry *entry);
+
+/* call_open_entry: the open object that an id or a name means for this client, or NULL. */
+struct entry *call_open_entry(struct client *c, struct span object);
+
+/* call_do runs the request on its open object, if it is of the right kind and may be changed. On
+ * an error the reply is {error, Reason}, but for ERR_WOULD_BLOCK: then nothing is appended. */
+enum err call_do(struct call *c);
+
+/* call_note adds the finished call to the object's statistics. */
+void call_note(struct call *c, enum err result, uint64_t since_ns);
+
+#endif

@@ -1,0 +1,102 @@
+/* What the files of this room share: the server, its clients, the open objects, the handles.
+ *
+ * A request is one term. Where nothing stands in its way it is done at once and its reply appended
+ * to the connection's output. Where it would have to wait for a disk, a worker does it, and has the
+ * object for that time: later requests on the same object wait in its line (line.h), in order. All
+ * other objects go on. So no object needs a lock. */
+#ifndef PROTO_ENGINE_H
+#define PROTO_ENGINE_H
+
+#include "proto/op.h"
+#include "proto/server.h"
+#include "proto/stats.h"
+#include "proto/term.h"
+#include "store/object.h"
+#include "sys/path.h"
+
+/* uthash gives up where memory does: a daemon that cannot hold an index entry cannot go on. */
+#include <uthash.h>
+
+struct pending;
+struct batch;
+
+struct server {
+    uv_loop_t *loop;
+    struct server_options options;
+    struct paths *paths;
+    struct name *names;     /* by path */
+    struct inode *inodes;   /* by device and inode */
+    struct entry *entries;  /* all, newest first */
+    struct handle *handles; /* by id */
+    struct watch *watches;  /* by number: monitors of owners */
+    struct client *clients; /* all, newest first */
+    uint32_t entry_count;   /* with an open object, or about to have one */
+    uint64_t next_id;       /* 28 random bits of this life, 31 counted */
+    uint64_t next_watch;
+    uint64_t batch_serial;
+    struct buf scratch; /* replies that nobody reads: those of casts */
+    struct buf late;    /* numbers of an envelope's requests that wait */
+    uint64_t started_ms;
+    uv_timer_t lag_timer;
+    uint64_t lag_due_ns;
+    uint64_t loop_lag_us;
+    uint64_t unknown_messages;
+    bool stopping;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+};
+
+struct client {
+    struct server *server;
+    struct client *next, *prev;
+    struct outlet outlet;
+    void *conn;
+    char *node;
+    uint64_t since_ms;
+    uint64_t first_id; /* ids before it belong to earlier connections */
+    struct handle *handles;
+    uint32_t handle_count;
+    uint32_t pending_count; /* requests in lines, and their bytes */
+    size_t pending_bytes;
+    struct pending *waiting; /* those that can be taken back, by reference */
+    bool gone;               /* the peer is; what it sent is still done, then this is freed */
+};
+
+/* The peer's structure goes when the last thing of his has. */
+void client_release(struct client *c);
+
+/* A request on its way. Spans are views of the message. */
+struct request {
+    struct client *client;
+    struct span term;
+    struct span from;    /* the caller's pid */
+    struct span to;      /* where an answer goes, a pid or a reference; empty: a cast */
+    struct span tag;     /* the answer is {tag, Reply} */
+    struct batch *batch; /* the answer is an item of this batch */
+};
+
+/* The last object may have been closed: goes on with an orderly end. */
+void server_rest(struct server *s);
+
+enum outcome { ANSWERED, WAITS };
+
+/* request_run does what is asked, or puts it into its object's line; then the answer comes later.
+ * ANSWERED: the reply (and only that) is appended to out. */
+enum outcome request_run(const struct request *r, struct buf *out);
+
+/* request_answer sends {tag, Reply} to whom waits for it; nothing where the peer has gone. */
+void request_answer(const struct request *r, struct span reply);
+
+/* request_cast does a request that nobody waits for. */
+void request_cast(const struct request *r);
+
+/* cast_done notes the end of a cast, for barrier. `reply` is what a call would have got. */
+void cast_done(const struct request *r, struct span reply);
+
+/* batch_run begins a batch; WAITS: its answer comes later. `items` is the raw list. */
+enum outcome batch_run(const struct request *r, struct span items, struct buf *out);
+
+/* batch_go_on takes the reply to the item that waited, and goes on with the next. */
+void batch_go_on(struct batch *b, struct span reply);
+
+#endif

@@ -1,0 +1,136 @@
+#include "proto/entry.h"
+
+struct entry *entry_new(struct server *s, const char *path)
+{
+    struct entry *e = calloc(1, sizeof *e);
+    if (e == NULL)
+        return NULL;
+    e->server = s;
+    e->object.map.fd = -1;
+    e->path = strdup(path == NULL ? "" : path);
+    if (e->path == NULL || (path != NULL && !entry_call_also(e, path))) {
+        free(e->path);
+        free(e);
+        return NULL;
+    }
+    e->stats.last_ns = uv_hrtime();
+    e->next = s->entries;
+    if (e->next != NULL)
+        e->next->prev = e;
+    s->entries = e;
+    return e;
+}
+
+struct entry *entry_of_path(struct server *s, const char *path)
+{
+    struct name *found;
+    HASH_FIND_STR(s->names, path, found);
+    return found == NULL ? NULL : found->entry;
+}
+
+struct entry *entry_of_inode(struct server *s, dev_t dev, ino_t ino)
+{
+    struct inode_key key;
+    struct inode *found;
+    memset(&key, 0, sizeof key);
+    key.dev = dev;
+    key.ino = ino;
+    HASH_FIND(hh, s->inodes, &key, sizeof key, found);
+    return found == NULL ? NULL
+                         : (struct entry *)(void *)((char *)found - offsetof(struct entry, inode));
+}
+
+static void unlink_name(struct name *name)
+{
+    struct name **at = &name->entry->names;
+    while (*at != name)
+        at = &(*at)->next;
+    *at = name->next;
+}
+
+bool entry_call_also(struct entry *e, const char *path)
+{
+    struct name *name;
+    HASH_FIND_STR(e->server->names, path, name);
+    if (name != NULL) {
+        unlink_name(name);
+    } else {
+        const size_t len = strlen(path);
+        name = calloc(1, sizeof *name + len + 1);
+        if (name == NULL)
+            return false;
+        memcpy(name->path, path, len + 1);
+        HASH_ADD_STR(e->server->names, path, name);
+    }
+    name->entry = e;
+    name->next = e->names;
+    e->names = name;
+    return true;
+}
+
+void entry_index(struct entry *e, dev_t dev, ino_t ino)
+{
+    must(e->indexed == NULL);
+    memset(&e->inode.key, 0, sizeof e->inode.key);
+    e->inode.key.dev = dev;
+    e->inode.key.ino = ino;
+    struct inode *inode = &e->inode;
+    HASH_ADD(hh, e->server->inodes, key, sizeof inode->key, inode);
+    e->indexed = inode;
+}
+
+void entry_look(struct entry *e)
+{
+    e->seen.kind = e->object.kind;
+    e->seen.size = e->object.map.size;
+    e->seen.count = e->object.count;
+    e->seen.read_only = object_writable(&e->object) != OK;
+}
+
+void entry_closed(struct entry *e)
+{
+    must(e->object.kind == OBJECT_CLOSED);
+    if (e->indexed != NULL)
+        HASH_DEL(e->server->inodes, e->indexed);
+    e->indexed = NULL;
+    if (e->counted)
+        e->server->entry_count--;
+    e->counted = false;
+    e->kept = false;
+    e->auto_unlink = false;
+}
+
+static void forget_names(struct entry *e)
+{
+    while (e->names != NULL) {
+        struct name *name = e->names;
+        e->names = name->next;
+        HASH_DEL(e->server->names, name);
+        free(name);
+    }
+}
+
+void entry_free(struct entry *e)
+{
+    must(e->handle_count == 0 && e->first == NULL && !e->busy);
+    entry_closed(e);
+    forget_names(e);
+    if (e->next != NULL)
+        e->next->prev = e->prev;
+    if (e->prev != NULL)
+        e->prev->next = e->next;
+    else
+        e->server->entries = e->next;
+    free(e->path);
+    free(e);
+}
+
+struct entry *entry_idle(struct server *s)
+{
+    struct entry *oldest = NULL;
+    for (struct entry *e = s->entries; e != NULL; e = e->next)
+        if (e->kept && e->handle_count == 0 && e->first == NULL && !e->busy &&
+            (oldest == NULL || e->stats.last_ns < oldest->stats.last_ns))
+            oldest = e;
+    return oldest;
+}

@@ -1,0 +1,582 @@
+#include "proto/line.h"
+
+#include "proto/call.h"
+#include "proto/reply.h"
+#include "sys/log.h"
+
+/* What is to be done next with the first in a line. To open takes two visits to a worker: one finds
+ * the file, then the loop sees whether that is open already under another name, the second maps
+ * it. */
+enum step { TO_RUN, TO_FIND, TO_ATTACH };
+
+struct pending {
+    struct pending *next, *prev;
+    UT_hash_handle hh; /* in the client's `waiting`, by request.to */
+    bool indexed;
+    struct entry *entry;
+    struct request request; /* its spans are views of `bytes` */
+    struct handle *closes;  /* the engine's own: close this handle */
+    bool closed;            /* which has been closed meanwhile */
+    enum step step;
+    struct open *open;
+    struct call call;
+    enum err result;
+    struct buf reply;
+    struct job job;
+    uint64_t since_ns;
+    size_t len;
+    uint8_t bytes[];
+};
+
+static void go(struct entry *e);
+
+/* --- into the line and out of it ------------------------------------------------------------- */
+
+static void append(struct entry *e, struct pending *p)
+{
+    p->entry = e;
+    p->next = NULL;
+    p->prev = e->last;
+    if (e->last != NULL)
+        e->last->next = p;
+    else
+        e->first = p;
+    e->last = p;
+    e->waiting++;
+}
+
+static void take_out(struct pending *p)
+{
+    struct entry *e = p->entry;
+    if (p->next != NULL)
+        p->next->prev = p->prev;
+    else
+        e->last = p->prev;
+    if (p->prev != NULL)
+        p->prev->next = p->next;
+    else
+        e->first = p->next;
+    e->waiting--;
+}
+
+static void pending_free(struct pending *p)
+{
+    struct client *c = p->request.client;
+    if (p->indexed)
+        HASH_DEL(c->waiting, p);
+    if (p->open != NULL)
+        object_drop(&p->open->opening);
+    free(p->open);
+    call_fini(&p->call);
+    buf_fini(&p->reply);
+    c->pending_count--;
+    c->pending_bytes -= p->len;
+    free(p);
+    client_release(c);
+}
+
+static struct span keep(struct pending *p, struct span bytes)
+{
+    uint8_t *to = p->bytes + p->len;
+    if (bytes.len > 0)
+        memcpy(to, bytes.at, bytes.len);
+    p->len += bytes.len;
+    return span_of(to, bytes.len);
+}
+
+static bool admitted(const struct client *c, size_t bytes)
+{
+    const struct server_options *limits = &c->server->options;
+    return c->pending_count == 0 || (c->pending_count < limits->max_pending &&
+                                     c->pending_bytes + bytes <= limits->max_pending_bytes);
+}
+
+/* By the reference of a call its waiting request is found again; others cannot be taken back. */
+static void index_reference(struct pending *p)
+{
+    struct client *c = p->request.client;
+    struct pending *other;
+    if (p->request.to.len == 0 || p->request.batch != NULL)
+        return;
+    HASH_FIND(hh, c->waiting, p->request.to.at, p->request.to.len, other);
+    if (other != NULL)
+        return;
+    HASH_ADD_KEYPTR(hh, c->waiting, p->request.to.at, p->request.to.len, p);
+    p->indexed = true;
+}
+
+enum err line_wait(struct entry *e, const struct request *r, struct open *open, uint64_t since_ns)
+{
+    const size_t bytes = r->term.len + r->from.len + r->to.len + r->tag.len;
+    struct client *c = r->client;
+    if (!admitted(c, bytes))
+        return ERR_MAX_PENDING;
+    struct pending *p = calloc(1, sizeof *p + bytes);
+    if (p == NULL)
+        return ERR_ENOMEM;
+    p->request = (struct request){.client = c,
+                                  .term = keep(p, r->term),
+                                  .from = keep(p, r->from),
+                                  .to = keep(p, r->to),
+                                  .tag = keep(p, r->tag),
+                                  .batch = r->batch};
+    p->open = open;
+    p->step = open != NULL ? TO_FIND : TO_RUN;
+    p->since_ns = since_ns;
+    buf_init(&p->reply, c->server->options.max_frame);
+    index_reference(p);
+    c->pending_count++;
+    c->pending_bytes += p->len;
+    append(e, p);
+    return OK;
+}
+
+void line_take_back(struct client *c, struct span ref)
+{
+    struct pending *p;
+    HASH_FIND(hh, c->waiting, ref.at, ref.len, p);
+    if (p == NULL || (p->entry->busy && p->entry->first == p))
+        return;
+    take_out(p);
+    pending_free(p);
+}
+
+/* --- the end of a request -------------------------------------------------------------------- */
+
+/* The first of the line is done; its reply stands in p->reply. */
+static void finish(struct pending *p)
+{
+    const struct span reply = span_of(p->reply.at, p->reply.len);
+    take_out(p);
+    if (p->call.op != NULL && p->entry->object.kind != OBJECT_CLOSED)
+        call_note(&p->call, p->result, p->since_ns);
+    if (p->result == OK && p->call.op != NULL && p->call.op->done != NULL)
+        p->call.op->done(&p->call);
+    if (p->request.batch != NULL)
+        batch_go_on(p->request.batch, reply);
+    else if (p->request.to.len > 0)
+        request_answer(&p->request, reply);
+    else
+        cast_done(&p->request, reply);
+    pending_free(p);
+}
+
+static void fail(struct pending *p, enum err e)
+{
+    p->result = e;
+    buf_cut(&p->reply, 0);
+    reply_error(&p->reply, e);
+    finish(p);
+}
+
+/* --- in a worker ----------------------------------------------------------------------------- */
+
+static void start(struct pending *p, void (*run)(struct job *), void (*done)(struct job *))
+{
+    p->entry->busy = true;
+    p->job.run = run;
+    p->job.done = done;
+    work_submit(p->entry->server->loop, &p->job);
+}
+
+static struct pending *of_job(struct job *job)
+{
+    return (struct pending *)(void *)((char *)job - offsetof(struct pending, job));
+}
+
+/* The worker has given the object back. Until go_on nobody else works through the line, so that
+ * what a finished request sets off can neither overtake nor free it. */
+static void hold(struct entry *e)
+{
+    e->busy = false;
+    e->held = true;
+    entry_look(e);
+}
+
+static void go_on(struct entry *e)
+{
+    e->held = false;
+    go(e);
+}
+
+static void run_call(struct job *job)
+{
+    struct pending *p = of_job(job);
+    p->call.may_wait = true;
+    p->result = call_do(&p->call);
+}
+
+static void call_ran(struct job *job)
+{
+    struct pending *p = of_job(job);
+    struct entry *e = p->entry;
+    hold(e);
+    if (e->object.kind == OBJECT_CLOSED)
+        entry_closed(e);
+    finish(p);
+    go_on(e);
+}
+
+/* --- opening --------------------------------------------------------------------------------- */
+
+static void run_find(struct job *job)
+{
+    struct pending *p = of_job(job);
+    p->result = object_find(p->entry->server->paths, &p->open->opening);
+}
+
+static void run_attach(struct job *job)
+{
+    struct pending *p = of_job(job);
+    p->result = object_attach(&p->entry->object, &p->open->opening);
+}
+
+static void move(struct pending *p, struct entry *to)
+{
+    take_out(p);
+    append(to, p);
+}
+
+/* Another entry has this file under another name: from now on this name is that entry's. */
+static void merge(struct entry *from, struct entry *into)
+{
+    while (from->first != NULL)
+        move(from->first, into);
+    if (!entry_call_also(into, from->path))
+        log_warning("\"%s\": no memory for a second name", from->path);
+}
+
+/* Which entry the file belongs to that the name has led to. NULL without memory. */
+static struct entry *place(struct pending *p)
+{
+    struct entry *e = p->entry;
+    const struct opening *o = &p->open->opening;
+    if (o->sharing != MAP_OF_FILE)
+        return e;
+    struct entry *owner = entry_of_inode(e->server, o->dev, o->ino);
+    if (owner == e)
+        return e;
+    if (e->object.kind == OBJECT_CLOSED) {
+        if (owner == NULL)
+            return e;
+        merge(e, owner);
+        return owner;
+    }
+    /* the name has got another file since e was opened */
+    if (owner == NULL)
+        owner = entry_new(e->server, p->open->path);
+    else if (!entry_call_also(owner, p->open->path))
+        owner = NULL;
+    if (owner != NULL)
+        move(p, owner);
+    return owner;
+}
+
+static void found(struct job *job)
+{
+    struct pending *p = of_job(job);
+    struct entry *e = p->entry;
+    hold(e);
+    p->step = TO_ATTACH;
+    if (p->result != OK)
+        fail(p, p->result);
+    go_on(e);
+}
+
+static void reply_opened(struct pending *p, const struct handle *h)
+{
+    struct buf *out = &p->reply;
+    const struct entry *e = p->entry;
+    const bool counters = h->kind == OBJECT_COUNTERS;
+    reply_tuple(out, 3);
+    reply_atom(out, "ok");
+    reply_uint64(out, h->id);
+    reply_map(out, counters ? 5 : 4);
+    reply_key_atom(out, "exist", p->open->opening.exist ? "true" : "false");
+    reply_key_uint64(out, "size", e->object.map.size - h->offset);
+    reply_key_uint64(out, "id", h->id);
+    reply_key_atom(out, "kind", counters ? "counters" : "region");
+    if (counters)
+        reply_key_uint64(out, "count", e->object.count);
+}
+
+static enum err give_handle(struct pending *p)
+{
+    struct client *c = p->request.client;
+    struct entry *e = p->entry;
+    const struct open *o = p->open;
+    if (c->gone)
+        return ERR_CLOSED;
+    if (c->handle_count >= c->server->options.max_handles)
+        return ERR_MAX_HANDLES;
+    struct handle *h = handle_new(c, e, o->opening.kind, o->opening.write);
+    if (h == NULL)
+        return ERR_ENOMEM;
+    h->offset = o->opening.offset;
+    h->fixed_size = o->fixed_size;
+    h->max_inc_size = o->max_inc_size;
+    e->auto_unlink |= o->auto_unlink;
+    if (o->owner_len > 0 && !handle_own(h, span_of(o->owner, o->owner_len))) {
+        handle_free(h);
+        return ERR_ENOMEM;
+    }
+    reply_opened(p, h);
+    return OK;
+}
+
+static void reply_refused(struct pending *p)
+{
+    const struct opening *o = &p->open->opening;
+    struct buf *out = &p->reply;
+    reply_tuple(out, 2);
+    reply_atom(out, "error");
+    reply_tuple(out, p->result == ERR_SIZE_MISMATCH ? 3 : 2);
+    reply_atom(out, err_atom(p->result));
+    if (p->result == ERR_SIZE_MISMATCH) {
+        reply_uint64(out, o->actual);
+        reply_uint64(out, o->wanted);
+    } else {
+        reply_binary(out, span_of(o->header, o->header_len));
+    }
+}
+
+static void attached(struct job *job)
+{
+    struct pending *p = of_job(job);
+    struct entry *e = p->entry;
+    const bool asked = !p->open->opening.by_name;
+    hold(e);
+    if (e->object.kind == OBJECT_CLOSED)
+        entry_closed(e);
+    if (p->result == OK && asked)
+        p->result = give_handle(p);
+    if (p->result == OK && !asked) {
+        e->kept = true;
+        p->step = TO_RUN; /* what named the object can be done now */
+    } else if (p->result == ERR_SIZE_MISMATCH || (p->result == ERR_FILE_HEADER && asked)) {
+        reply_refused(p);
+        finish(p);
+    } else if (p->result == OK) {
+        finish(p);
+    } else {
+        fail(p, p->result);
+    }
+    go_on(e);
+}
+
+/* Is there room for one more open object? One that only a name keeps open makes room. */
+static bool room_for(struct entry *e)
+{
+    struct server *s = e->server;
+    if (e->object.kind != OBJECT_CLOSED || e->counted)
+        return true;
+    if (s->entry_count >= s->options.max_objects) {
+        struct entry *idle = entry_idle(s);
+        if (idle == NULL)
+            return false;
+        idle->kept = false;
+        line_rest(idle);
+    }
+    e->counted = true;
+    s->entry_count++;
+    return true;
+}
+
+static void attach(struct pending *p)
+{
+    struct entry *e = p->entry;
+    const struct opening *o = &p->open->opening;
+    struct entry *owner = place(p);
+    if (owner == NULL) {
+        fail(p, ERR_ENOMEM);
+    } else if (owner != e) {
+        go(owner);
+    } else if (o->by_name && e->object.kind != OBJECT_CLOSED) {
+        p->step = TO_RUN; /* open under another name */
+    } else if (!room_for(e)) {
+        fail(p, ERR_MAX_OBJECTS);
+    } else {
+        if (o->sharing == MAP_OF_FILE && e->indexed == NULL)
+            entry_index(e, o->dev, o->ino);
+        start(p, run_attach, attached);
+    }
+}
+
+/* --- the first of the line ------------------------------------------------------------------- */
+
+static void open_by_name(struct pending *p)
+{
+    p->open = open_of_name(p->entry->server, p->entry->path);
+    if (p->open == NULL)
+        fail(p, ERR_ENOMEM);
+    else
+        start(p, run_find, found);
+}
+
+/* Decodes the request again: what it means may have changed while it waited. */
+static enum err decode(struct pending *p)
+{
+    struct client *client = p->request.client;
+    struct call *c = &p->call;
+    if (c->op != NULL)
+        return OK;
+    c->server = client->server;
+    c->client = client;
+    c->from = p->request.from;
+    c->out = &p->reply;
+    buf_init(&c->scratch, c->server->options.max_frame);
+    if (!op_decode(c, p->request.term)) { /* it could be once: memory */
+        c->op = NULL;
+        return ERR_ENOMEM;
+    }
+    enum err e = call_resolve(c, p->entry);
+    c->entry = p->entry;
+    return e;
+}
+
+static void decode_closing(struct pending *p)
+{
+    bool known;
+    struct handle *h = p->closes;
+    p->call.server = h->client->server;
+    p->call.client = h->client;
+    p->call.op = op_find(span_text("close"), 1, &known);
+    p->call.handle = h;
+    p->call.entry = p->entry;
+    p->call.out = &p->reply;
+}
+
+/* Somebody was faster: the handle is closed already. */
+static void finish_closed(struct pending *p)
+{
+    p->call.op = NULL;
+    reply_atom(&p->reply, "ok");
+    finish(p);
+}
+
+static void run(struct pending *p, bool blocks)
+{
+    if (p->closed) {
+        finish_closed(p);
+        return;
+    }
+    if (p->closes != NULL) {
+        decode_closing(p);
+    } else {
+        enum err e = decode(p);
+        if (e == ERR_CLOSED && p->call.op->args[0] == 'c') {
+            finish_closed(p);
+            return;
+        }
+        if (e != OK) {
+            fail(p, e);
+            return;
+        }
+        if (p->entry->object.kind == OBJECT_CLOSED) {
+            open_by_name(p);
+            return;
+        }
+    }
+    p->result = blocks ? ERR_WOULD_BLOCK : call_do(&p->call);
+    if (p->result == ERR_WOULD_BLOCK)
+        start(p, run_call, call_ran);
+    else
+        finish(p);
+}
+
+static void step(struct pending *p, bool blocks)
+{
+    switch (p->step) {
+    case TO_FIND: start(p, run_find, found); break;
+    case TO_ATTACH: attach(p); break;
+    case TO_RUN: run(p, blocks); break;
+    }
+}
+
+void line_begin(struct entry *e)
+{
+    step(e->first, true);
+}
+
+/* Does what stands in the line until one needs a worker. */
+static void go(struct entry *e)
+{
+    if (e->held)
+        return;
+    e->held = true;
+    while (!e->busy && e->first != NULL)
+        step(e->first, false);
+    e->held = false;
+    line_rest(e);
+}
+
+/* --- closing --------------------------------------------------------------------------------- */
+
+struct pending *line_closing(void)
+{
+    return calloc(1, sizeof(struct pending));
+}
+
+void line_closing_free(struct pending *p)
+{
+    if (p->closes == NULL) {
+        free(p);
+    } else {
+        p->closes = NULL;
+        p->closed = true;
+    }
+}
+
+void line_close(struct handle *h)
+{
+    struct pending *p = h->closing;
+    if (p->closes != NULL)
+        return;
+    p->closes = h;
+    p->request.client = h->client;
+    p->since_ns = uv_hrtime();
+    buf_init(&p->reply, SIZE_MAX);
+    h->client->pending_count++;
+    struct entry *e = h->entry;
+    const bool idle = !e->busy && e->first == NULL;
+    append(e, p);
+    if (idle)
+        go(e);
+}
+
+static struct entry *of_resting(struct job *job)
+{
+    return (struct entry *)(void *)((char *)job - offsetof(struct entry, resting));
+}
+
+static void run_rest(struct job *job)
+{
+    struct entry *e = of_resting(job);
+    if (e->server->stopping)
+        object_sync(&e->object);
+    object_close(&e->object);
+}
+
+static void rested(struct job *job)
+{
+    struct entry *e = of_resting(job);
+    hold(e);
+    entry_closed(e);
+    go_on(e);
+}
+
+void line_rest(struct entry *e)
+{
+    struct server *s = e->server;
+    if (e->busy || e->held || e->first != NULL || e->handle_count > 0)
+        return;
+    if (e->object.kind == OBJECT_CLOSED) {
+        entry_free(e);
+        server_rest(s);
+    } else if (!e->kept || s->stopping) {
+        e->busy = true;
+        e->resting.run = run_rest;
+        e->resting.done = rested;
+        work_submit(s->loop, &e->resting);
+    }
+}

@@ -1,0 +1,176 @@
+#include "proto/op.h"
+
+#include <ei.h>
+
+#include "proto/engine.h"
+#include "proto/ops.h"
+#include "proto/reply.h"
+
+/* One row a request and number of arguments, in the order of the help. A name's rows stand
+ * together. */
+#define OP(name, signature, kind, flags, run, help)                                                \
+    {                                                                                              \
+#name, signature, OBJECT_##kind, flags, run, NULL, help                                    \
+    }
+
+/* With a second half on the loop, RUN_done. */
+#define OP_DONE(name, signature, kind, flags, run, help)                                           \
+    {                                                                                              \
+#name, signature, OBJECT_##kind, flags, run, run##_done, help                              \
+    }
+
+enum { OBJECT_ANY = OBJECT_CLOSED };
+
+/* clang-format off */
+static const struct op rows[] = {
+    OP(open, "nuul", REGION, OP_OPENS, NULL, "open a region of a file"),
+    OP(open_counters, "nu", COUNTERS, OP_OPENS, NULL, "open N counters"),
+    OP(open_counters, "nul", COUNTERS, OP_OPENS, NULL, "open N counters, with options"),
+    OP_DONE(close, "c", ANY, 0, op_close, "close a handle"),
+    OP(pread, "ouu", REGION, 0, op_pread, "bytes from a position on"),
+    OP(pread, "ol", REGION, 0, op_pread_list, "bytes from each position on"),
+    OP(pwrite, "oub", REGION, OP_CHANGES, op_pwrite, "write bytes at a position"),
+    OP(pwrite, "ol", REGION, OP_CHANGES, op_pwrite_list, "write bytes at each position"),
+    OP(read_line, "ou", REGION, 0, op_read_line, "a line from a position on"),
+    OP(resize, "hu", REGION, OP_CHANGES, op_resize, "another size, 0: double"),
+    OP(truncate, "hu", REGION, OP_CHANGES, op_truncate, "cut to a size"),
+    OP(allocate, "huu", REGION, OP_CHANGES, op_allocate, "make sure of a size"),
+    OP(advise, "huut", REGION, 0, op_advise, "how it will be used"),
+    OP(flush, "o", ANY, 0, op_flush, "begin to write back"),
+    OP(sync, "o", ANY, 0, op_sync, "write back, and wait for it"),
+    OP(datasync, "o", ANY, 0, op_sync, "as sync"),
+    OP(patomic_add, "oui", REGION, OP_CHANGES, op_patomic_add, "add to the integer there"),
+    OP(patomic_sub, "oui", REGION, OP_CHANGES, op_patomic_sub, "subtract"),
+    OP(patomic_and, "oui", REGION, OP_CHANGES, op_patomic_and, "bits and"),
+    OP(patomic_or, "oui", REGION, OP_CHANGES, op_patomic_or, "bits or"),
+    OP(patomic_xor, "oui", REGION, OP_CHANGES, op_patomic_xor, "bits exclusive or"),
+    OP(patomic_xchg, "oui", REGION, OP_CHANGES, op_patomic_xchg, "exchange"),
+    OP(patomic_cas, "ouii", REGION, OP_CHANGES, op_patomic_cas, "compare and exchange"),
+    OP(patomic_read_integer, "ou", REGION, 0, op_patomic_read_integer, "the integer there"),
+    OP(patomic_write_integer, "oui", REGION, OP_CHANGES, op_patomic_write_integer, "store it"),
+    OP(inc_counter, "ou", COUNTERS, OP_CHANGES, op_inc_counter, "add 1"),
+    OP(inc_counter, "oui", COUNTERS, OP_CHANGES, op_inc_counter, "add"),
+    OP(dec_counter, "ou", COUNTERS, OP_CHANGES, op_dec_counter, "subtract 1"),
+    OP(dec_counter, "oui", COUNTERS, OP_CHANGES, op_dec_counter, "subtract"),
+    OP(set_counter, "oui", COUNTERS, OP_CHANGES, op_set_counter, "set"),
+    OP(read_counter, "ou", COUNTERS, 0, op_read_counter, "read"),
+    OP(update_counters, "ol", COUNTERS, OP_CHANGES, op_update_counters, "add to many, all or none"),
+    OP(read_counters, "o", COUNTERS, 0, op_read_counters, "read all"),
+    OP(read_counters, "ol", COUNTERS, 0, op_read_counters, "read these"),
+    OP(barrier, "h", ANY, 0, op_barrier, "what became of casts"),
+    OP(batch, "l", ANY, OP_HERE | OP_BATCH, NULL, "many requests in order"),
+    OP(info, "", ANY, OP_HERE, op_info, "the daemon"),
+    OP(info, "o", ANY, OP_LOOKS, op_info_object, "an object"),
+    OP(list, "", ANY, OP_HERE, op_list, "the open objects"),
+    OP(clients, "", ANY, OP_HERE, op_clients, "the connected nodes"),
+    OP(ping, "", ANY, OP_HERE, op_ping, "pong"),
+};
+/* clang-format on */
+
+enum { ROWS = sizeof rows / sizeof rows[0], BUCKETS = 256 };
+
+/* Names hash to the first of their rows; a bucket holds a row's number + 1. */
+static uint8_t buckets[BUCKETS];
+
+static uint32_t hash_of(struct span name)
+{
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < name.len; i++)
+        h = (h ^ name.at[i]) * 16777619u;
+    return h ^ h >> 15;
+}
+
+static bool has_name(const struct op *row, struct span name)
+{
+    return strncmp(row->name, (const char *)name.at, name.len) == 0 && row->name[name.len] == '\0';
+}
+
+__attribute__((constructor)) static void fill_buckets(void)
+{
+    for (size_t i = ROWS; i-- > 0;) {
+        if (i > 0 && strcmp(rows[i].name, rows[i - 1].name) == 0)
+            continue;
+        uint32_t h = hash_of(span_text(rows[i].name));
+        while (buckets[h % BUCKETS] != 0)
+            h++;
+        buckets[h % BUCKETS] = (uint8_t)(i + 1);
+    }
+}
+
+const struct op *op_row(size_t i)
+{
+    return i < ROWS ? &rows[i] : NULL;
+}
+
+const struct op *op_find(struct span name, int argc, bool *known)
+{
+    *known = false;
+    for (uint32_t h = hash_of(name); buckets[h % BUCKETS] != 0; h++) {
+        size_t i = buckets[h % BUCKETS] - 1u;
+        for (; i < ROWS && has_name(&rows[i], name); i++) {
+            *known = true;
+            if (strlen(rows[i].args) == (size_t)argc)
+                return &rows[i];
+        }
+        if (*known)
+            return NULL;
+    }
+    return NULL;
+}
+
+static void decode_arg(struct call *c, char letter, struct term *t, struct arg *arg)
+{
+    const int tag = term_tag(t);
+    switch (letter) {
+    case 'i': arg->i = term_int64(t); break;
+    case 'u': arg->u = term_uint64(t); break;
+    case 'b': arg->bytes = term_iodata(t, &c->scratch); break;
+    case 'n': arg->bytes = term_name(t, &c->scratch); break;
+    case 'l':
+        t->bad |= tag != ERL_LIST_EXT && tag != ERL_NIL_EXT && tag != ERL_STRING_EXT;
+        arg->bytes = term_any(t);
+        break;
+    default: arg->bytes = term_any(t); break;
+    }
+}
+
+static bool reply_unknown(struct buf *out, struct span name)
+{
+    reply_tuple(out, 2);
+    reply_atom(out, "error");
+    reply_tuple(out, 2);
+    reply_atom(out, "unknown_request");
+    reply_raw(out, name);
+    return false;
+}
+
+static bool reply_badarg(struct buf *out)
+{
+    reply_error(out, ERR_BADARG);
+    return false;
+}
+
+bool op_decode(struct call *c, struct span request)
+{
+    struct term t = term_in(request);
+    bool known;
+    const int tag = term_tag(&t);
+    const bool is_tuple = tag == ERL_SMALL_TUPLE_EXT || tag == ERL_LARGE_TUPLE_EXT;
+    const int arity = is_tuple ? term_tuple(&t) : 1;
+    struct term raw = t;
+    const struct span name = term_atom_bytes(&t);
+    if (t.bad || arity < 1)
+        return reply_badarg(c->out);
+    c->argc = arity - 1;
+    c->op = op_find(name, c->argc, &known);
+    if (c->op == NULL)
+        return reply_unknown(c->out, term_any(&raw));
+    for (int i = 0; i < c->argc; i++)
+        decode_arg(c, c->op->args[i], &t, &c->args[i]);
+    return t.bad || c->scratch.failed ? reply_badarg(c->out) : true;
+}
+
+void call_fini(struct call *c)
+{
+    buf_fini(&c->scratch);
+}

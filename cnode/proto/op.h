@@ -1,0 +1,81 @@
+/* The table of requests: one row each, found by name and number of arguments, its arguments
+ * decoded by signature. */
+#ifndef PROTO_OP_H
+#define PROTO_OP_H
+
+#include "store/object.h"
+#include "sys/buf.h"
+
+struct server;
+struct client;
+struct handle;
+struct entry;
+struct call;
+
+enum op_flag {
+    OP_HERE = 1,    /* of no object, or of what the loop knows of one: never waits */
+    OP_CHANGES = 2, /* needs a handle that may write */
+    OP_OPENS = 4,   /* its first argument is the name of what it opens */
+    OP_BATCH = 8,   /* its items are requests */
+    OP_LOOKS = 16   /* tells what the loop knows of an open object: passes by the line */
+};
+
+/* Letters of a signature: o object (id or name), h id, c id to close, n name, i signed and u
+ * unsigned integer of 64 bits, b iodata, l a list, t any term. */
+struct op {
+    const char *name;
+    const char *args;
+    enum object_kind kind; /* what the object has to be; OBJECT_CLOSED: any */
+    unsigned flags;
+
+    /* run does it and appends the reply, or returns an error and the reply is {error, Reason}.
+     * ERR_WOULD_BLOCK: nothing is done; run is called again in a worker that has the object. */
+    enum err (*run)(struct call *c);
+
+    /* done, where there is one, follows on the loop once run has returned OK. */
+    void (*done)(struct call *c);
+
+    const char *help;
+};
+
+enum { OP_ARGS = 5 };
+
+struct arg {
+    int64_t i;
+    uint64_t u;
+    struct span bytes; /* of b, n; the raw term of o, l, t */
+};
+
+/* A request while it is being done. */
+struct call {
+    struct server *server;
+    struct client *client;
+    struct span from; /* the caller's pid */
+    const struct op *op;
+    int argc;
+    struct arg args[OP_ARGS];
+    struct handle *handle; /* by id; NULL by name */
+    struct entry *entry;
+    struct object *object;
+    uint64_t offset;              /* of the region in its file */
+    bool may_wait;                /* this is a worker that has the object */
+    struct buf *out;              /* the reply */
+    struct buf scratch;           /* iodata that had to be put together */
+    uint64_t bytes_in, bytes_out; /* for the statistics */
+};
+
+/* Rows in order, for help and checks; NULL past the last. */
+const struct op *op_row(size_t i);
+
+/* op_find: NULL where there is none of this name with so many arguments; *known tells whether
+ * there is one with another number. */
+const struct op *op_find(struct span name, int argc, bool *known);
+
+/* op_decode finds the row of a request and reads its arguments into the call. On failure the error
+ * reply is appended and false returned. */
+bool op_decode(struct call *c, struct span request);
+
+/* call_fini frees what decoding has made. */
+void call_fini(struct call *c);
+
+#endif

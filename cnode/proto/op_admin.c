@@ -1,0 +1,250 @@
+#include <dirent.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "proto/call.h"
+#include "proto/line.h"
+#include "proto/ops.h"
+#include "proto/reply.h"
+#include "sys/log.h"
+#include "sys/work.h"
+
+enum { PROTOCOL = 1 };
+
+/* --- the end of a handle --------------------------------------------------------------------- */
+
+/* Only the file that the object is, not one that has got its name since. */
+static void unlink_file(struct entry *e)
+{
+    int fd;
+    struct stat st;
+    if (path_open(e->server->paths, e->path, 0, &fd) != OK)
+        return;
+    const bool same =
+        fstat(fd, &st) == 0 && st.st_dev == e->object.dev && st.st_ino == e->object.ino;
+    close(fd);
+    if (same && path_unlink(e->server->paths, e->path) != OK)
+        log_warning("\"%s\": cannot be removed", e->path);
+}
+
+enum err op_close(struct call *c)
+{
+    struct entry *e = c->entry;
+    if (e->handle_count == 1) {
+        if (!c->may_wait)
+            return ERR_WOULD_BLOCK;
+        if (e->auto_unlink && e->path[0] != '\0')
+            unlink_file(e);
+        if (e->server->stopping)
+            object_sync(&e->object);
+        object_close(&e->object);
+    }
+    reply_atom(c->out, "ok");
+    return OK;
+}
+
+void op_close_done(struct call *c)
+{
+    struct entry *e = c->entry;
+    handle_free(c->handle);
+    if (e->object.kind == OBJECT_CLOSED)
+        entry_closed(e);
+}
+
+enum err op_barrier(struct call *c)
+{
+    struct handle *h = c->handle;
+    struct buf *out = c->out;
+    reply_tuple(out, 4);
+    reply_atom(out, "ok");
+    reply_uint64(out, h->casts.done);
+    reply_uint64(out, h->casts.failed);
+    if (h->casts.failed > 0 && h->casts.first_len > 0)
+        reply_raw(out, span_of(h->casts.first, h->casts.first_len));
+    else
+        reply_atom(out, h->casts.failed > 0 ? "error" : "none");
+    h->casts.failed = 0;
+    return OK;
+}
+
+/* --- information ----------------------------------------------------------------------------- */
+
+enum err op_ping(struct call *c)
+{
+    reply_atom(c->out, "pong");
+    return OK;
+}
+
+static uint32_t clients_of(const struct entry *e)
+{
+    uint32_t n = 0;
+    for (struct client *c = e->server->clients; c != NULL; c = c->next) {
+        struct handle *h = c->handles;
+        while (h != NULL && h->entry != e)
+            h = h->next;
+        n += h != NULL;
+    }
+    return n;
+}
+
+static void reply_latency(struct buf *out, const struct stats *s)
+{
+    reply_atom(out, "latency_us");
+    reply_map(out, 3);
+    reply_key_uint64(out, "p50", stats_percentile_us(s, 500));
+    reply_key_uint64(out, "p99", stats_percentile_us(s, 990));
+    reply_key_uint64(out, "max", (s->max_ns + 999) / 1000);
+}
+
+static void reply_object(struct buf *out, struct entry *e)
+{
+    const struct stats *s = &e->stats;
+    if (!e->busy)
+        entry_look(e);
+    const bool counters = e->seen.kind == OBJECT_COUNTERS;
+    reply_map(out, counters ? 15 : 14);
+    reply_key_text(out, "name", e->path);
+    reply_key_atom(out, "kind", counters ? "counters" : "region");
+    reply_key_uint64(out, "size", e->seen.size);
+    reply_key_atom(out, "durability", "default");
+    reply_key_uint64(out, "handles", e->handle_count);
+    reply_key_uint64(out, "clients", clients_of(e));
+    reply_key_uint64(out, "ops", s->ops);
+    reply_key_uint64(out, "errors", s->errors);
+    reply_key_uint64(out, "bytes_in", s->bytes_in);
+    reply_key_uint64(out, "bytes_out", s->bytes_out);
+    reply_latency(out, s);
+    reply_key_uint64(out, "waiting", e->waiting);
+    reply_key_uint64(out, "idle_ms", (uv_hrtime() - s->last_ns) / 1000000);
+    reply_key_atom(out, "read_only", e->seen.read_only ? "true" : "false");
+    if (counters)
+        reply_key_uint64(out, "count", e->seen.count);
+}
+
+enum err op_info_object(struct call *c)
+{
+    reply_object(c->out, c->entry);
+    return OK;
+}
+
+static bool is_open(const struct entry *e)
+{
+    return e->busy ? e->seen.kind != OBJECT_CLOSED : e->object.kind != OBJECT_CLOSED;
+}
+
+enum err op_list(struct call *c)
+{
+    const size_t begin = reply_list_begin(c->out);
+    uint32_t n = 0;
+    for (struct entry *e = c->server->entries; e != NULL; e = e->next) {
+        if (!is_open(e))
+            continue;
+        reply_object(c->out, e);
+        n++;
+    }
+    reply_list_end(c->out, begin, n);
+    return OK;
+}
+
+enum err op_clients(struct call *c)
+{
+    const size_t begin = reply_list_begin(c->out);
+    uint32_t n = 0;
+    for (struct client *one = c->server->clients; one != NULL; one = one->next) {
+        uint64_t in = 0;
+        uint64_t out = 0;
+        if (one->gone)
+            continue;
+        one->outlet.traffic(one->conn, &in, &out);
+        reply_map(c->out, 8);
+        reply_key_atom(c->out, "node", one->node);
+        reply_key_uint64(c->out, "since_ms", uv_now(c->server->loop) - one->since_ms);
+        reply_key_uint64(c->out, "handles", one->handle_count);
+        reply_key_uint64(c->out, "leases", 0);
+        reply_key_uint64(c->out, "waiting", one->pending_count);
+        reply_key_uint64(c->out, "subscribers", 0);
+        reply_key_uint64(c->out, "bytes_in", in);
+        reply_key_uint64(c->out, "bytes_out", out);
+        n++;
+    }
+    reply_list_end(c->out, begin, n);
+    return OK;
+}
+
+static uint64_t mapped_bytes(const struct server *s)
+{
+    uint64_t sum = 0;
+    for (struct entry *e = s->entries; e != NULL; e = e->next) {
+        if (!e->busy)
+            entry_look(e);
+        sum += e->seen.size;
+    }
+    return sum;
+}
+
+static uint64_t open_descriptors(void)
+{
+    uint64_t n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    if (dir == NULL)
+        return 0;
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n - 3; /* `.`, `..` and the descriptor of this very look */
+}
+
+static void reply_workers(struct buf *out)
+{
+    const char *set = getenv("UV_THREADPOOL_SIZE");
+    const unsigned long threads = set == NULL ? 4 : strtoul(set, NULL, 10);
+    const unsigned long running = work_pending < threads ? work_pending : threads;
+    reply_atom(out, "workers");
+    reply_map(out, 2);
+    reply_key_uint64(out, "running", running);
+    reply_key_uint64(out, "waiting", work_pending - running);
+}
+
+static void reply_limits(struct buf *out, const struct server_options *o)
+{
+    reply_atom(out, "limits");
+    reply_map(out, 5);
+    reply_key_uint64(out, "max_objects", o->max_objects);
+    reply_key_uint64(out, "max_handles", o->max_handles);
+    reply_key_uint64(out, "max_pending", o->max_pending);
+    reply_key_uint64(out, "max_pending_bytes", o->max_pending_bytes);
+    reply_key_uint64(out, "max_frame", o->max_frame);
+}
+
+static uint32_t connected(const struct server *s)
+{
+    uint32_t n = 0;
+    for (struct client *c = s->clients; c != NULL; c = c->next)
+        n += !c->gone;
+    return n;
+}
+
+enum err op_info(struct call *c)
+{
+    const struct server *s = c->server;
+    struct buf *out = c->out;
+    size_t rss = 0;
+    uv_resident_set_memory(&rss);
+    reply_map(out, 14);
+    reply_key_atom(out, "node", s->options.node);
+    reply_key_text(out, "version", s->options.version);
+    reply_key_uint64(out, "protocol", PROTOCOL);
+    reply_key_uint64(out, "os_pid", (uint64_t)getpid());
+    reply_key_uint64(out, "uptime_ms", uv_now(s->loop) - s->started_ms);
+    reply_key_uint64(out, "objects", s->entry_count);
+    reply_key_uint64(out, "clients", connected(s));
+    reply_key_uint64(out, "rss", rss);
+    reply_key_uint64(out, "mapped", mapped_bytes(s));
+    reply_key_uint64(out, "fds", open_descriptors());
+    reply_key_uint64(out, "loop_lag_us", s->loop_lag_us);
+    reply_atom(out, "journal");
+    reply_map(out, 0);
+    reply_workers(out);
+    reply_limits(out, &s->options);
+    return OK;
+}

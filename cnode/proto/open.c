@@ -1,0 +1,290 @@
+#include "proto/open.h"
+
+#include <ei.h>
+
+#include "proto/engine.h"
+#include "proto/reply.h"
+#include "store/counter.h"
+
+/* The options of open, one row each. An atom alone is the same as {Atom, true}. */
+
+enum setting {
+    IGNORED,
+    READ,
+    WRITE,
+    CREATE,
+    TRUNCATE,
+    SHARED,
+    PRIVATE,
+    ANON,
+    FIT,
+    FIXED_SIZE,
+    AUTO_UNLINK,
+    POPULATE,
+    REFUSED_HERE, /* a hint that no file of ours can follow */
+    SYNC,
+    SIZE,
+    MAX_INC_SIZE,
+    CHMOD,
+    DURABILITY,
+    OWNER
+};
+
+static const struct option {
+    const char *name;
+    enum setting setting;
+    bool counters; /* also of open_counters */
+} options[] = {
+    {"read", READ, true},
+    {"write", WRITE, false},
+    {"create", CREATE, false},
+    {"truncate", TRUNCATE, false},
+    {"shared", SHARED, false},
+    {"private", PRIVATE, false},
+    {"anon", ANON, false},
+    {"fit", FIT, false},
+    {"fixed_size", FIXED_SIZE, false},
+    {"auto_unlink", AUTO_UNLINK, true},
+    {"populate", POPULATE, false},
+    {"direct", IGNORED, false},
+    {"nonblock", IGNORED, false},
+    {"noreserve", IGNORED, false},
+    {"uninitialized", IGNORED, false},
+    {"nocache", IGNORED, false},
+    {"lock", IGNORED, false},
+    {"nolock", IGNORED, false},
+    {"debug", IGNORED, false},
+    {"shared_validate", SHARED, false},
+    {"hugetlb", REFUSED_HERE, false},
+    {"huge_2mb", REFUSED_HERE, false},
+    {"huge_1gb", REFUSED_HERE, false},
+    {"sync", SYNC, false},
+    {"size", SIZE, false},
+    {"max_inc_size", MAX_INC_SIZE, false},
+    {"chmod", CHMOD, true},
+    {"durability", DURABILITY, true},
+    {"owner", OWNER, true},
+};
+
+static const struct option *option_named(const char *name, bool counters)
+{
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (strcmp(options[i].name, name) == 0)
+            return options[i].counters || !counters ? &options[i] : NULL;
+    return NULL;
+}
+
+static bool is_flag(enum setting setting)
+{
+    return setting < SIZE;
+}
+
+static enum err set_owner(struct open *o, struct term *value)
+{
+    const int tag = term_tag(value);
+    struct span pid = term_any(value);
+    if ((tag != ERL_NEW_PID_EXT && tag != ERL_PID_EXT) || pid.len > PATH_MAX)
+        return ERR_BADARG;
+    memcpy(o->owner, pid.at, pid.len);
+    o->owner_len = pid.len;
+    return OK;
+}
+
+static enum err set_durability(struct term *value)
+{
+    if (term_is_atom(value, "default"))
+        return OK;
+    return term_is_atom(value, "sync") ? ERR_ENOTSUP : ERR_BADARG;
+}
+
+static enum err set_number(uint64_t *to, struct term *value, uint64_t least, uint64_t most)
+{
+    uint64_t v = term_uint64(value);
+    if (value->bad || v < least || v > most)
+        return ERR_BADARG;
+    *to = v;
+    return OK;
+}
+
+static enum err set_value(struct open *o, enum setting setting, struct term *value)
+{
+    struct opening *f = &o->opening;
+    uint64_t mode = 0;
+    enum err e;
+    switch (setting) {
+    case SIZE: return set_number(&f->size, value, 0, INT64_MAX);
+    case MAX_INC_SIZE: return set_number(&o->max_inc_size, value, 1, INT64_MAX);
+    case CHMOD:
+        e = set_number(&mode, value, 0, 07777);
+        f->mode = (mode_t)mode;
+        return e;
+    case DURABILITY: return set_durability(value);
+    case OWNER: return set_owner(o, value);
+    default: return ERR_BADARG;
+    }
+}
+
+static enum err set_flag(struct open *o, enum setting setting)
+{
+    struct opening *f = &o->opening;
+    switch (setting) {
+    case READ:
+        if (f->kind == OBJECT_COUNTERS)
+            f->write = false;
+        return OK;
+    case WRITE: f->write = true; return OK;
+    case CREATE: f->create = true; return OK;
+    case TRUNCATE: f->truncate = true; return OK;
+    case PRIVATE: f->sharing = MAP_COPY; return OK;
+    case ANON: f->sharing = MAP_MEMORY; return OK;
+    case FIT: f->fit = true; return OK;
+    case FIXED_SIZE: o->fixed_size = true; return OK;
+    case AUTO_UNLINK: o->auto_unlink = true; return OK;
+    case POPULATE: f->populate = true; return OK;
+    case REFUSED_HERE:
+    case SYNC: return ERR_ENOTSUP;
+    default: return OK;
+    }
+}
+
+static enum err set_option(struct open *o, struct term *t)
+{
+    char name[TERM_ATOM_BYTES];
+    const bool pair = term_tag(t) == ERL_SMALL_TUPLE_EXT;
+    if (pair && term_tuple(t) != 2)
+        return ERR_BADARG;
+    term_atom(t, name);
+    const struct option *row = option_named(name, o->opening.kind == OBJECT_COUNTERS);
+    if (t->bad || row == NULL)
+        return ERR_BADARG;
+    if (!is_flag(row->setting))
+        return pair ? set_value(o, row->setting, t) : ERR_BADARG;
+    if (pair && term_is_atom(t, "false"))
+        return OK;
+    if (pair && !term_is_atom(t, "true"))
+        return ERR_BADARG;
+    return set_flag(o, row->setting);
+}
+
+static void reply_bad_option(struct buf *out, struct span option)
+{
+    reply_tuple(out, 2);
+    reply_atom(out, "error");
+    reply_tuple(out, 2);
+    reply_atom(out, "bad_option");
+    reply_raw(out, option);
+}
+
+static bool fail(struct call *c, enum err e)
+{
+    reply_error(c->out, e);
+    return false;
+}
+
+static bool set_options(struct call *c, struct open *o, struct span list)
+{
+    struct term t = term_in(list);
+    const int n = term_list(&t);
+    for (int i = 0; i < n && !t.bad; i++) {
+        struct span one = term_any(&t);
+        struct term option = term_in(one);
+        enum err e = set_option(o, &option);
+        if (e == ERR_BADARG)
+            reply_bad_option(c->out, one);
+        else if (e != OK)
+            reply_error(c->out, e);
+        if (e != OK)
+            return false;
+    }
+    if (n > 0)
+        term_list_end(&t);
+    return t.bad ? fail(c, ERR_BADARG) : true;
+}
+
+/* What makes or changes a file has to be able to write to it. */
+static bool consistent(struct call *c, const struct opening *f)
+{
+    if (f->write || (!f->create && !f->truncate))
+        return true;
+    reply_tuple(c->out, 2);
+    reply_atom(c->out, "error");
+    reply_tuple(c->out, 2);
+    reply_atom(c->out, "bad_option");
+    reply_atom(c->out, f->create ? "create" : "truncate");
+    return false;
+}
+
+static struct open *open_new(const struct server *s)
+{
+    struct open *o = calloc(1, sizeof *o + PATH_MAX + PATH_MAX);
+    if (o == NULL)
+        return NULL;
+    o->owner = o->path + PATH_MAX;
+    o->max_inc_size = 64 << 20;
+    o->opening = (struct opening){.path = o->path,
+                                  .kind = OBJECT_REGION,
+                                  .sharing = MAP_OF_FILE,
+                                  .any_file_system = s->options.any_file_system,
+                                  .mode = 0600,
+                                  .fd = -1};
+    return o;
+}
+
+static void arguments_of_region(struct opening *f, const struct call *c)
+{
+    f->offset = c->args[1].u;
+    f->len = c->args[2].u;
+}
+
+static void arguments_of_counters(struct opening *f, const struct call *c)
+{
+    f->kind = OBJECT_COUNTERS;
+    f->n = c->args[1].u;
+    f->write = true;
+    f->create = f->n > 0;
+}
+
+static bool read_arguments(struct call *c, struct open *o)
+{
+    const bool counters = c->op->kind == OBJECT_COUNTERS;
+    if (counters)
+        arguments_of_counters(&o->opening, c);
+    else
+        arguments_of_region(&o->opening, c);
+    if (o->opening.n > COUNTER_MOST || o->opening.len > INT64_MAX)
+        return fail(c, ERR_BADARG);
+    if (c->op->args[c->argc - 1] == 'l' && !set_options(c, o, c->args[c->argc - 1].bytes))
+        return false;
+    if (counters && !o->opening.write)
+        o->opening.create = false;
+    if (!consistent(c, &o->opening))
+        return false;
+    if (o->opening.sharing == MAP_MEMORY)
+        return true;
+    enum err e = path_resolve(c->server->paths, c->args[0].bytes, o->path);
+    return e == OK ? true : fail(c, e);
+}
+
+bool open_of_call(struct call *c, struct open **made)
+{
+    struct open *o = open_new(c->server);
+    if (o == NULL)
+        return fail(c, ERR_ENOMEM);
+    if (!read_arguments(c, o)) {
+        free(o);
+        return false;
+    }
+    *made = o;
+    return true;
+}
+
+struct open *open_of_name(struct server *s, const char *path)
+{
+    struct open *o = open_new(s);
+    if (o == NULL)
+        return NULL;
+    o->opening.by_name = true;
+    o->opening.write = true;
+    snprintf(o->path, PATH_MAX, "%s", path);
+    return o;
+}

@@ -1,0 +1,23 @@
+/* What open and open_counters ask for: the options, and what becomes of them. */
+#ifndef PROTO_OPEN_H
+#define PROTO_OPEN_H
+
+#include "proto/op.h"
+
+struct open {
+    struct opening opening; /* for the engine */
+    bool fixed_size;
+    bool auto_unlink;
+    uint64_t max_inc_size;
+    size_t owner_len; /* of the raw pid behind the path; 0: none */
+    char *owner;
+    char path[]; /* PATH_MAX */
+};
+
+/* open_of_call reads an OP_OPENS call. False: the error reply is appended. Freed by free(). */
+bool open_of_call(struct call *c, struct open **o);
+
+/* open_of_name is the opening of an object that a request only names. NULL without memory. */
+struct open *open_of_name(struct server *s, const char *path);
+
+#endif

@@ -1,0 +1,47 @@
+/* The handlers behind the table (op.c): `run` of each row. */
+#ifndef PROTO_OPS_H
+#define PROTO_OPS_H
+
+#include "proto/op.h"
+
+/* op_region.c */
+enum err op_pread(struct call *c);
+enum err op_pread_list(struct call *c);
+enum err op_pwrite(struct call *c);
+enum err op_pwrite_list(struct call *c);
+enum err op_read_line(struct call *c);
+enum err op_resize(struct call *c);
+enum err op_truncate(struct call *c);
+enum err op_allocate(struct call *c);
+enum err op_advise(struct call *c);
+enum err op_flush(struct call *c);
+enum err op_sync(struct call *c);
+enum err op_patomic_add(struct call *c);
+enum err op_patomic_sub(struct call *c);
+enum err op_patomic_and(struct call *c);
+enum err op_patomic_or(struct call *c);
+enum err op_patomic_xor(struct call *c);
+enum err op_patomic_xchg(struct call *c);
+enum err op_patomic_cas(struct call *c);
+enum err op_patomic_read_integer(struct call *c);
+enum err op_patomic_write_integer(struct call *c);
+
+/* op_counter.c */
+enum err op_inc_counter(struct call *c);
+enum err op_dec_counter(struct call *c);
+enum err op_set_counter(struct call *c);
+enum err op_read_counter(struct call *c);
+enum err op_update_counters(struct call *c);
+enum err op_read_counters(struct call *c);
+
+/* op_admin.c */
+enum err op_close(struct call *c);
+void op_close_done(struct call *c);
+enum err op_barrier(struct call *c);
+enum err op_info(struct call *c);
+enum err op_info_object(struct call *c);
+enum err op_list(struct call *c);
+enum err op_clients(struct call *c);
+enum err op_ping(struct call *c);
+
+#endif

@@ -1,0 +1,161 @@
+#include <ei.h>
+
+#include "proto/call.h"
+#include "proto/line.h"
+#include "proto/reply.h"
+
+/* Does this request have to be behind others on its object, or behind a disk? */
+static bool must_wait(const struct call *c)
+{
+    const struct entry *e = c->entry;
+    if (e->object.kind != OBJECT_CLOSED && (c->op->flags & OP_LOOKS) != 0)
+        return false;
+    return e->busy || e->first != NULL || e->object.kind == OBJECT_CLOSED;
+}
+
+static enum outcome refuse(struct call *c, enum err e)
+{
+    reply_error(c->out, e);
+    return ANSWERED;
+}
+
+/* Into the line; where the object is idle, to a worker. */
+static enum outcome wait(struct call *c, const struct request *r, struct open *open, uint64_t since)
+{
+    struct entry *e = c->entry;
+    const bool idle = !e->busy && e->first == NULL;
+    enum err why = line_wait(e, r, open, since);
+    if (why != OK) {
+        free(open);
+        return refuse(c, why);
+    }
+    if (idle)
+        line_begin(e);
+    return WAITS;
+}
+
+static enum outcome run_opening(struct call *c, const struct request *r, uint64_t since)
+{
+    struct open *open;
+    if (!open_of_call(c, &open))
+        return ANSWERED;
+    const char *path = open->opening.sharing == MAP_OF_FILE ? open->path : NULL;
+    c->entry = path == NULL ? NULL : entry_of_path(c->server, path);
+    if (c->entry == NULL)
+        c->entry = entry_new(c->server, path);
+    if (c->entry == NULL) {
+        free(open);
+        return refuse(c, ERR_ENOMEM);
+    }
+    enum outcome outcome = wait(c, r, open, since);
+    if (outcome == ANSWERED)
+        line_rest(c->entry);
+    return outcome;
+}
+
+static enum outcome run_on_object(struct call *c, const struct request *r, uint64_t since)
+{
+    enum err e = call_resolve(c, NULL);
+    if (c->op->args[0] == 'c' && (e == ERR_CLOSED || e == ERR_STALE)) {
+        reply_atom(c->out, "ok");
+        return ANSWERED;
+    }
+    if (e != OK)
+        return refuse(c, e);
+    if (must_wait(c))
+        return wait(c, r, NULL, since);
+    e = call_do(c);
+    if (e == ERR_WOULD_BLOCK)
+        return wait(c, r, NULL, since);
+    call_note(c, e, since);
+    if (e == OK && c->op->done != NULL)
+        c->op->done(c);
+    return ANSWERED;
+}
+
+/* Of no object, or of many. */
+static enum outcome run_here(struct call *c, const struct request *r)
+{
+    const size_t from = c->out->len;
+    if ((c->op->flags & OP_BATCH) != 0)
+        return r->batch != NULL ? refuse(c, ERR_BADARG) : batch_run(r, c->args[0].bytes, c->out);
+    enum err e = c->op->run(c);
+    if (e == OK && c->out->failed)
+        e = ERR_MAX_FRAME;
+    if (e != OK) {
+        buf_cut(c->out, from);
+        reply_error(c->out, e);
+    }
+    return ANSWERED;
+}
+
+enum outcome request_run(const struct request *r, struct buf *out)
+{
+    struct call c = {.server = r->client->server, .client = r->client, .from = r->from, .out = out};
+    buf_init(&c.scratch, c.server->options.max_frame);
+    enum outcome outcome = ANSWERED;
+    if (op_decode(&c, r->term)) {
+        const uint64_t since = uv_hrtime();
+        outcome = (c.op->flags & OP_HERE) != 0    ? run_here(&c, r)
+                  : (c.op->flags & OP_OPENS) != 0 ? run_opening(&c, r, since)
+                                                  : run_on_object(&c, r, since);
+    }
+    call_fini(&c);
+    return outcome;
+}
+
+void request_answer(const struct request *r, struct span reply)
+{
+    struct client *c = r->client;
+    if (c->gone || r->to.len == 0)
+        return;
+    struct buf *out = c->outlet.begin(c->conn, r->to);
+    const size_t from = out->len;
+    reply_tuple(out, 2);
+    reply_raw(out, r->tag);
+    reply_raw(out, reply);
+    if (out->failed) {
+        buf_cut(out, from);
+        reply_tuple(out, 2);
+        reply_raw(out, r->tag);
+        reply_error(out, ERR_MAX_FRAME);
+    }
+    c->outlet.end(c->conn);
+}
+
+void request_cast(const struct request *r)
+{
+    struct buf *scratch = &r->client->server->scratch;
+    buf_cut(scratch, 0);
+    if (request_run(r, scratch) == ANSWERED)
+        cast_done(r, span_of(scratch->at, scratch->len));
+}
+
+/* The handle that a request names, whatever else is wrong with it. */
+static struct handle *named_handle(const struct request *r)
+{
+    struct handle *h;
+    struct term t = term_in(r->term);
+    if (term_tuple(&t) < 2)
+        return NULL;
+    term_atom_bytes(&t);
+    uint64_t id = term_uint64(&t);
+    return !t.bad && handle_find(r->client, id, &h) == OK ? h : NULL;
+}
+
+void cast_done(const struct request *r, struct span reply)
+{
+    struct handle *h = named_handle(r);
+    if (h == NULL)
+        return;
+    h->casts.done++;
+    struct term t = term_in(reply);
+    if (term_tag(&t) != ERL_SMALL_TUPLE_EXT || term_tuple(&t) != 2 || !term_is_atom(&t, "error"))
+        return;
+    if (h->casts.failed++ > 0)
+        return;
+    struct span reason = term_any(&t);
+    h->casts.first_len = reason.len <= sizeof h->casts.first ? reason.len : 0;
+    if (h->casts.first_len > 0)
+        memcpy(h->casts.first, reason.at, reason.len);
+}

@@ -1,0 +1,400 @@
+#include "proto/server.h"
+
+#include <ei.h>
+#include <sys/random.h>
+
+#include "proto/engine.h"
+#include "proto/handle.h"
+#include "proto/line.h"
+#include "proto/reply.h"
+#include "sys/guard.h"
+
+enum { COUNTED_BITS = 31, LAG_EACH_MS = 1000 };
+
+/* --- the server ------------------------------------------------------------------------------ */
+
+/* How late a timer comes tells how long the loop was held up. */
+static void on_lag_timer(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    const uint64_t now = uv_hrtime();
+    const uint64_t due = s->lag_due_ns;
+    s->loop_lag_us = now > due ? (now - due) / 1000 : 0;
+    s->lag_due_ns = now + (uint64_t)LAG_EACH_MS * 1000000;
+}
+
+static void start_lag_timer(struct server *s)
+{
+    uv_timer_init(s->loop, &s->lag_timer);
+    s->lag_timer.data = s;
+    s->lag_due_ns = uv_hrtime() + (uint64_t)LAG_EACH_MS * 1000000;
+    uv_timer_start(&s->lag_timer, on_lag_timer, LAG_EACH_MS, LAG_EACH_MS);
+    uv_unref((uv_handle_t *)&s->lag_timer);
+}
+
+/* 28 bits of this life, never 0, above those that are counted. */
+static uint64_t first_id_of_life(void)
+{
+    uint32_t life;
+    must(getrandom(&life, sizeof life, 0) == sizeof life);
+    return ((uint64_t)(life & 0x0fffffff) | 1) << COUNTED_BITS;
+}
+
+enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened)
+{
+    struct server *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return ERR_ENOMEM;
+    enum err e = paths_open(options->data_dir, options->allowed, &s->paths);
+    if (e != OK) {
+        free(s);
+        return e;
+    }
+    guard_install();
+    s->loop = loop;
+    s->options = *options;
+    s->next_id = first_id_of_life();
+    s->started_ms = uv_now(loop);
+    buf_init(&s->scratch, options->max_frame);
+    buf_init(&s->late, options->max_frame);
+    start_lag_timer(s);
+    *opened = s;
+    return OK;
+}
+
+void server_rest(struct server *s)
+{
+    if (!s->stopping || s->entries != NULL || s->stopped == NULL)
+        return;
+    void (*stopped)(void *) = s->stopped;
+    s->stopped = NULL;
+    uv_close((uv_handle_t *)&s->lag_timer, NULL);
+    stopped(s->stopped_arg);
+}
+
+static void close_handles(struct client *c)
+{
+    for (struct handle *h = c->handles, *next; h != NULL; h = next) {
+        next = h->next;
+        line_close(h);
+    }
+}
+
+void server_stop(struct server *s, void (*stopped)(void *arg), void *arg)
+{
+    must(!s->stopping);
+    s->stopping = true;
+    for (struct client *c = s->clients; c != NULL; c = c->next)
+        close_handles(c);
+    for (struct entry *e = s->entries, *next; e != NULL; e = next) {
+        next = e->next;
+        line_rest(e);
+    }
+    s->stopped = stopped;
+    s->stopped_arg = arg;
+    server_rest(s);
+}
+
+void server_close(struct server *s)
+{
+    must(s->entries == NULL);
+    paths_close(s->paths);
+    buf_fini(&s->scratch);
+    buf_fini(&s->late);
+    free(s);
+}
+
+/* --- clients --------------------------------------------------------------------------------- */
+
+struct client *client_open(struct server *s, struct span node, const struct outlet *outlet,
+                           void *conn)
+{
+    struct client *c = calloc(1, sizeof *c);
+    if (c == NULL || (c->node = strndup((const char *)node.at, node.len)) == NULL) {
+        free(c);
+        return NULL;
+    }
+    c->server = s;
+    c->outlet = *outlet;
+    c->conn = conn;
+    c->since_ms = uv_now(s->loop);
+    c->first_id = s->next_id;
+    c->next = s->clients;
+    if (c->next != NULL)
+        c->next->prev = c;
+    s->clients = c;
+    return c;
+}
+
+void client_release(struct client *c)
+{
+    if (!c->gone || c->handle_count > 0 || c->pending_count > 0)
+        return;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        c->server->clients = c->next;
+    free(c->node);
+    free(c);
+}
+
+/* What the peer has sent is still done, in its lines; its handles are closed behind that. */
+void client_close(struct client *c)
+{
+    c->gone = true;
+    c->pending_count++; /* so that it is not freed while we walk its handles */
+    close_handles(c);
+    c->pending_count--;
+    client_release(c);
+}
+
+void client_down(struct client *c, uint64_t number)
+{
+    struct watch *w;
+    HASH_FIND(hh, c->server->watches, &number, sizeof number, w);
+    if (w != NULL && w->handle->client == c)
+        line_close(w->handle);
+}
+
+void client_demonitor(struct client *c, struct span ref)
+{
+    if (c->waiting != NULL)
+        line_take_back(c, ref);
+}
+
+/* --- messages -------------------------------------------------------------------------------- */
+
+static void ignore(struct client *c)
+{
+    c->server->unknown_messages++;
+}
+
+static bool is_pid(struct span term)
+{
+    return term.len > 0 && (term.at[0] == ERL_NEW_PID_EXT || term.at[0] == ERL_PID_EXT);
+}
+
+static bool is_reference(struct span term)
+{
+    return term.len > 0 &&
+           (term.at[0] == ERL_NEWER_REFERENCE_EXT || term.at[0] == ERL_NEW_REFERENCE_EXT);
+}
+
+/* [alias|Ref] is answered to Ref; false for any other tag. */
+static bool alias_of(struct span tag, struct span *ref)
+{
+    struct term t = term_in(tag);
+    if (term_tag(&t) != ERL_LIST_EXT || term_list(&t) != 1 || !term_is_atom(&t, "alias"))
+        return false;
+    *ref = term_any(&t);
+    return !t.bad && is_reference(*ref);
+}
+
+/* {Pid, Tag} */
+static bool caller_of(struct term *t, struct request *r)
+{
+    if (term_tag(t) != ERL_SMALL_TUPLE_EXT || term_tuple(t) != 2)
+        return false;
+    r->from = term_any(t);
+    r->tag = term_any(t);
+    r->to = r->from;
+    if (t->bad || !is_pid(r->from))
+        return false;
+    alias_of(r->tag, &r->to);
+    return true;
+}
+
+/* {'$gen_call', {Pid, Tag}, Request} */
+static void on_call(struct client *c, struct term *t)
+{
+    struct request r = {.client = c};
+    if (!caller_of(t, &r)) {
+        ignore(c);
+        return;
+    }
+    r.term = term_any(t);
+    struct buf *out = c->outlet.begin(c->conn, r.to);
+    reply_tuple(out, 2);
+    reply_raw(out, r.tag);
+    if (request_run(&r, out) == WAITS)
+        c->outlet.undo(c->conn);
+    else
+        c->outlet.end(c->conn);
+}
+
+/* {'$gen_cast', Request} */
+static void on_cast(struct client *c, struct term *t)
+{
+    struct request r = {.client = c, .term = term_any(t)};
+    request_cast(&r);
+}
+
+/* Of a list of entries that is not a list of entries nothing is done. */
+static bool entries_are_right(struct term t, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (term_tag(&t) != ERL_SMALL_TUPLE_EXT || term_tuple(&t) != 3)
+            return false;
+        if (!is_pid(term_any(&t)))
+            return false;
+        struct span ref = term_any(&t);
+        if (!is_reference(ref) && ref.at[0] != ERL_NIL_EXT)
+            return false;
+        term_any(&t);
+    }
+    if (n > 0)
+        term_list_end(&t);
+    return !t.bad;
+}
+
+static void put_late(struct buf *late, uint32_t *count, int i)
+{
+    reply_int64(late, i);
+    (*count)++;
+}
+
+/* Does the entries in order. The replies are appended to out, the numbers of those that wait to
+ * late. */
+static void run_entries(struct client *c, struct term *t, int n, struct buf *out, struct buf *late,
+                        uint32_t *replies, uint32_t *lates)
+{
+    for (int i = 0; i < n; i++) {
+        struct request r = {.client = c};
+        term_tuple(t);
+        r.from = term_any(t);
+        r.to = r.tag = term_any(t);
+        r.term = term_any(t);
+        if (!is_reference(r.to)) {
+            r.to = r.tag = span_of(NULL, 0);
+            request_cast(&r);
+        } else if (request_run(&r, out) == WAITS) {
+            put_late(late, lates, i);
+        } else {
+            (*replies)++;
+        }
+    }
+}
+
+/* {'$emmap', Lane, Id, Entries}: answered by {'$emmap', Id, Replies, Late} */
+static void on_envelope(struct client *c, struct term *t)
+{
+    struct span lane = term_any(t);
+    struct span id = term_any(t);
+    const int n = term_list(t);
+    uint32_t replies = 0;
+    uint32_t lates = 0;
+    if (t->bad || !is_pid(lane) || !entries_are_right(*t, n)) {
+        ignore(c);
+        return;
+    }
+    struct buf *late = &c->server->late;
+    buf_cut(late, 0);
+    struct buf *out = c->outlet.begin(c->conn, lane);
+    reply_tuple(out, 4);
+    reply_atom(out, "$emmap");
+    reply_raw(out, id);
+    const size_t begin = reply_list_begin(out);
+    run_entries(c, t, n, out, late, &replies, &lates);
+    reply_list_end(out, begin, replies);
+    reply_list(out, lates);
+    reply_raw(out, span_of(late->at, late->len));
+    reply_nil(out);
+    c->outlet.end(c->conn);
+}
+
+/* {'$emmap_cancel', Ref} */
+static void on_cancel(struct client *c, struct term *t)
+{
+    struct span ref = term_any(t);
+    if (is_reference(ref))
+        client_demonitor(c, ref);
+}
+
+static const struct {
+    const char *name;
+    int arity;
+    void (*on)(struct client *c, struct term *t);
+} messages[] = {
+    {"$emmap", 4, on_envelope},
+    {"$gen_call", 3, on_call},
+    {"$gen_cast", 2, on_cast},
+    {"$emmap_cancel", 2, on_cancel},
+};
+
+void client_message(struct client *c, struct span message)
+{
+    struct term t = term_in(message);
+    if (c->server->stopping)
+        return;
+    const int arity = term_tag(&t) == ERL_SMALL_TUPLE_EXT ? term_tuple(&t) : 0;
+    for (size_t i = 0; arity > 0 && i < sizeof messages / sizeof messages[0]; i++) {
+        if (messages[i].arity == arity && term_is_atom(&t, messages[i].name)) {
+            messages[i].on(c, &t);
+            return;
+        }
+    }
+    ignore(c);
+}
+
+/* --- messages that were too long ---------------------------------------------------------------
+ */
+
+/* The next whole term of a message that is cut off somewhere. */
+static bool next_whole(struct span *left, struct span *term)
+{
+    const size_t len = term_check(*left);
+    if (len == 0)
+        return false;
+    *term = span_of(left->at, len);
+    *left = span_of(left->at + len, left->len - len);
+    return true;
+}
+
+static void refuse_call(struct client *c, struct span left)
+{
+    struct span from;
+    struct buf reply;
+    struct request r = {.client = c};
+    if (!next_whole(&left, &from))
+        return;
+    struct term t = term_in(from);
+    if (!caller_of(&t, &r))
+        return;
+    buf_init(&reply, 256);
+    reply_error(&reply, ERR_MAX_FRAME);
+    request_answer(&r, span_of(reply.at, reply.len));
+    buf_fini(&reply);
+}
+
+static void refuse_envelope(struct client *c, struct span left)
+{
+    struct span lane;
+    struct span id;
+    if (!next_whole(&left, &lane) || !next_whole(&left, &id) || !is_pid(lane))
+        return;
+    struct buf *out = c->outlet.begin(c->conn, lane);
+    reply_tuple(out, 4);
+    reply_atom(out, "$emmap");
+    reply_raw(out, id);
+    reply_error(out, ERR_MAX_FRAME);
+    reply_nil(out);
+    c->outlet.end(c->conn);
+}
+
+void client_too_long(struct client *c, struct span head)
+{
+    struct span name;
+    if (head.len < 2 || head.at[0] != ERL_SMALL_TUPLE_EXT)
+        return;
+    const int arity = head.at[1];
+    struct span left = span_of(head.at + 2, head.len - 2);
+    if (!next_whole(&left, &name))
+        return;
+    struct term t = term_in(name);
+    if (arity == 3 && term_is_atom(&t, "$gen_call"))
+        refuse_call(c, left);
+    else if (arity == 4 && term_is_atom(&t, "$emmap"))
+        refuse_envelope(c, left);
+}
