@@ -19,7 +19,7 @@
 #name, signature, OBJECT_##kind, flags, run, run##_done, help                              \
     }
 
-enum { OBJECT_ANY = OBJECT_CLOSED };
+#define OBJECT_ANY OBJECT_CLOSED
 
 /* clang-format off */
 static const struct op rows[] = {
