@@ -1,0 +1,350 @@
+#include "dist/actor.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <ei.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "proto/term.h"
+
+/* A process of the peer that the engine watches; in the table, or among the ended. */
+struct watch {
+    uint64_t number;
+    UT_hash_handle hh;
+    struct watch *next;
+};
+
+static const uint8_t noproc[] = {ERL_SMALL_ATOM_UTF8_EXT, 6, 'n', 'o', 'p', 'r', 'o', 'c'};
+
+void actor_init(struct actor *a, struct self *self, struct client *client, struct span peer,
+                struct buf *out)
+{
+    *a = (struct actor){.self = self, .client = client, .peer = peer, .out = out};
+}
+
+void actor_fini(struct actor *a)
+{
+    struct watch *w;
+    struct watch *next;
+    HASH_ITER(hh, a->watches, w, next)
+    {
+        HASH_DEL(a->watches, w);
+        free(w);
+    }
+    LL_FOREACH_SAFE(a->ended, w, next)
+    free(w);
+    a->ended = NULL;
+}
+
+static void put_signal(struct actor *a, uint8_t op, const struct span *elements, uint8_t n)
+{
+    if (!frame_write(a->out, op, elements, n))
+        a->failed = true;
+}
+
+static void end_frame(struct actor *a, size_t start)
+{
+    if (!frame_end(a->out, start))
+        a->failed = true;
+}
+
+/* Who is meant by a pid or a name; 0: nobody. */
+static uint32_t find_name(struct span name)
+{
+    struct term t = term_in(name);
+    return term_is_atom(&t, "emmap")        ? SELF_EMMAP
+           : term_is_atom(&t, "net_kernel") ? SELF_NET_KERNEL
+                                            : 0;
+}
+
+static uint32_t find(const struct actor *a, struct span to)
+{
+    uint32_t id;
+    if (self_is_pid(a->self, to, &id))
+        return id == SELF_EMMAP || id == SELF_NET_KERNEL ? id : 0;
+    return find_name(to);
+}
+
+/* The answer to net_adm:ping: {'$gen_call', {Pid, Tag}, {is_auth, Node}} gets yes. */
+static bool read_is_auth(struct span message, struct span *pid, struct span *tag)
+{
+    struct term t = term_in(message);
+    if (term_tuple(&t) != 3 || !term_is_atom(&t, "$gen_call") || term_tuple(&t) != 2)
+        return false;
+    *pid = term_any(&t);
+    *tag = term_any(&t);
+    if (term_tuple(&t) != 2 || !term_is_atom(&t, "is_auth"))
+        return false;
+    term_any(&t);
+    return term_done(&t);
+}
+
+/* The reference of a tag [alias|Ref]; empty for any other tag. */
+static struct span alias_of(struct span tag)
+{
+    struct term t = term_in(tag);
+    if (term_tag(&t) != ERL_LIST_EXT || term_list(&t) != 1 || !term_is_atom(&t, "alias"))
+        return span_of(NULL, 0);
+    const int kind = term_tag(&t);
+    return kind == ERL_NEWER_REFERENCE_EXT || kind == ERL_NEW_REFERENCE_EXT ? term_any(&t)
+                                                                            : span_of(NULL, 0);
+}
+
+static size_t begin_answer(struct actor *a, struct span pid, struct span alias)
+{
+    uint8_t own[SELF_PID_BYTES];
+    const struct span self = self_pid(a->self, SELF_NET_KERNEL, own);
+    const bool to_alias = alias.len > 0;
+    const struct span from = to_alias ? self : frame_unused();
+    const struct span to = to_alias ? alias : pid;
+    const size_t start = frame_begin(a->out, to_alias ? FRAME_ALIAS_SEND : FRAME_SEND, 3);
+    buf_put(a->out, from.at, from.len);
+    buf_put(a->out, to.at, to.len);
+    frame_put_message(a->out);
+    return start;
+}
+
+static void net_kernel_message(struct actor *a, struct span message)
+{
+    static const uint8_t pair[] = {ERL_SMALL_TUPLE_EXT, 2};
+    static const uint8_t yes[] = {ERL_SMALL_ATOM_UTF8_EXT, 3, 'y', 'e', 's'};
+    struct span pid;
+    struct span tag;
+    if (!read_is_auth(message, &pid, &tag) || self_node_of_pid(pid).len == 0) {
+        a->ignored++;
+        return;
+    }
+    const size_t start = begin_answer(a, pid, alias_of(tag));
+    buf_put(a->out, pair, sizeof pair);
+    buf_put(a->out, tag.at, tag.len);
+    buf_put(a->out, yes, sizeof yes);
+    end_frame(a, start);
+}
+
+static void deliver(struct actor *a, uint32_t id, struct span message)
+{
+    switch (id) {
+    case SELF_EMMAP: client_message(a->client, message); break;
+    case SELF_NET_KERNEL: net_kernel_message(a, message); break;
+    default: a->ignored++;
+    }
+}
+
+/* A link to one of ours is kept by the peer alone: ours never end before the connection does. */
+static void answer_link(struct actor *a, const struct control *c)
+{
+    const struct span exit[] = {c->to, c->from, span_of(noproc, sizeof noproc)};
+    if (find(a, c->to) == 0)
+        put_signal(a, FRAME_EXIT, exit, 3);
+}
+
+static void answer_unlink_id(struct actor *a, const struct control *c)
+{
+    const struct span ack[] = {c->id, c->to, c->from};
+    put_signal(a, FRAME_UNLINK_ID_ACK, ack, 3);
+}
+
+static void answer_monitor(struct actor *a, const struct control *c)
+{
+    const struct span down[] = {c->to, c->from, c->ref, span_of(noproc, sizeof noproc)};
+    if (find(a, c->to) == 0)
+        put_signal(a, FRAME_MONITOR_EXIT, down, 4);
+}
+
+static struct watch *find_watch(struct actor *a, uint64_t number)
+{
+    struct watch *w;
+    HASH_FIND(hh, a->watches, &number, sizeof number, w);
+    return w;
+}
+
+static void monitor_exit(struct actor *a, const struct control *c)
+{
+    uint64_t number;
+    struct watch *w = self_is_ref(a->self, c->ref, &number) ? find_watch(a, number) : NULL;
+    if (w == NULL) {
+        a->ignored++; /* it crossed our demonitor */
+        return;
+    }
+    HASH_DEL(a->watches, w);
+    free(w);
+    client_down(a->client, number);
+}
+
+/* The flags of a spawn reply: is the new process linked, monitored? */
+enum { LINKED = 1, MONITORED = 2 };
+
+static bool read_spawn_options(struct span options, uint8_t *flags)
+{
+    struct term t = term_in(options);
+    const int n = term_list(&t);
+    *flags = 0;
+    for (int i = 0; i < n && !t.bad; i++) {
+        if (term_is_atom(&t, "link"))
+            *flags |= LINKED;
+        else if (term_is_atom(&t, "monitor"))
+            *flags |= MONITORED;
+        else
+            term_any(&t);
+    }
+    if (n > 0)
+        term_list_end(&t);
+    return !t.bad;
+}
+
+/* {undef, [{Module, Function, Args, []}]} */
+static void put_undef(struct buf *out, struct span module, struct span function, struct span args)
+{
+    static const uint8_t before[] = {ERL_SMALL_TUPLE_EXT,
+                                     2,
+                                     ERL_SMALL_ATOM_UTF8_EXT,
+                                     5,
+                                     'u',
+                                     'n',
+                                     'd',
+                                     'e',
+                                     'f',
+                                     ERL_LIST_EXT,
+                                     0,
+                                     0,
+                                     0,
+                                     1,
+                                     ERL_SMALL_TUPLE_EXT,
+                                     4};
+    static const uint8_t after[] = {ERL_NIL_EXT, ERL_NIL_EXT};
+    buf_put(out, before, sizeof before);
+    buf_put(out, module.at, module.len);
+    buf_put(out, function.at, function.len);
+    buf_put(out, args.at, args.len);
+    buf_put(out, after, sizeof after);
+}
+
+/* The signal of a spawned process that ended because there is no such function. */
+static void put_ended(struct actor *a, const struct span *elements, uint8_t n, uint8_t op,
+                      const struct span undef[3])
+{
+    const size_t start = frame_begin(a->out, op, (uint8_t)(n + 2));
+    for (uint8_t i = 0; i < n; i++)
+        buf_put(a->out, elements[i].at, elements[i].len);
+    put_undef(a->out, undef[0], undef[1], undef[2]);
+    end_frame(a, start);
+}
+
+/* No function is served: the answer is what a BEAM gives for one that does not exist. */
+static bool answer_spawn(struct actor *a, const struct control *c, struct span args)
+{
+    struct term t = term_in(c->function);
+    uint8_t flags;
+    if (term_tuple(&t) != 3 || !read_spawn_options(c->spawn_options, &flags))
+        return false;
+    const struct span module = term_any(&t);
+    const struct span undef[] = {module, term_any(&t), args};
+    uint8_t bytes[SELF_PID_BYTES];
+    const struct span pid = self_pid(a->self, self_new_id(a->self), bytes);
+    const uint8_t number[] = {ERL_SMALL_INTEGER_EXT, flags};
+    const struct span reply[] = {c->ref, c->from, span_of(number, sizeof number), pid};
+    const struct span down[] = {pid, c->from, c->ref};
+    put_signal(a, FRAME_SPAWN_REPLY, reply, 4);
+    if (flags & MONITORED)
+        put_ended(a, down, 3, FRAME_MONITOR_EXIT, undef);
+    if (flags & LINKED)
+        put_ended(a, down, 2, FRAME_EXIT, undef);
+    return true;
+}
+
+bool actor_control(struct actor *a, const struct control *c, struct span message)
+{
+    switch (c->op) {
+    case FRAME_REG_SEND:
+    case FRAME_SEND: deliver(a, find(a, c->to), message); return true;
+    case FRAME_LINK: answer_link(a, c); return true;
+    case FRAME_UNLINK_ID: answer_unlink_id(a, c); return true;
+    case FRAME_MONITOR: answer_monitor(a, c); return true;
+    case FRAME_DEMONITOR: client_demonitor(a->client, c->ref); return true;
+    case FRAME_MONITOR_EXIT: monitor_exit(a, c); return true;
+    case FRAME_SPAWN_REQUEST: return answer_spawn(a, c, message);
+    case FRAME_UNLINK:
+    case FRAME_EXIT:
+    case FRAME_EXIT2: return true; /* nothing that a peer says ends a process of ours */
+    default: a->ignored++; return true;
+    }
+}
+
+void actor_too_long(struct actor *a, const struct control *c, struct span head)
+{
+    const bool is_message = c->op == FRAME_REG_SEND || c->op == FRAME_SEND;
+    if (is_message && find(a, c->to) == SELF_EMMAP)
+        client_too_long(a->client, head);
+    else
+        a->ignored++;
+}
+
+static void signal_watch(struct actor *a, uint8_t op, struct span pid, uint64_t number)
+{
+    uint8_t own[SELF_PID_BYTES];
+    uint8_t ref[SELF_REF_BYTES];
+    const struct span elements[] = {self_pid(a->self, SELF_EMMAP, own), pid,
+                                    self_ref(a->self, number, ref)};
+    put_signal(a, op, elements, 3);
+}
+
+static bool is_of_peer(const struct actor *a, struct span pid)
+{
+    return span_equal(self_node_of_pid(pid), a->peer);
+}
+
+bool actor_monitor(struct actor *a, struct span pid, uint64_t number)
+{
+    struct watch *w = calloc(1, sizeof *w);
+    if (w == NULL)
+        return false;
+    w->number = number;
+    if (!is_of_peer(a, pid)) {
+        LL_PREPEND(a->ended, w);
+        return true;
+    }
+    HASH_ADD(hh, a->watches, number, sizeof w->number, w);
+    if (w->hh.tbl == NULL) {
+        free(w);
+        return false;
+    }
+    signal_watch(a, FRAME_MONITOR, pid, number);
+    return true;
+}
+
+static struct watch *take_ended(struct actor *a, uint64_t number)
+{
+    struct watch *w;
+    LL_SEARCH_SCALAR(a->ended, w, number, number);
+    if (w != NULL)
+        LL_DELETE(a->ended, w);
+    return w;
+}
+
+void actor_demonitor(struct actor *a, struct span pid, uint64_t number)
+{
+    struct watch *w = find_watch(a, number);
+    if (w != NULL) {
+        HASH_DEL(a->watches, w);
+        signal_watch(a, FRAME_DEMONITOR, pid, number);
+    } else {
+        w = take_ended(a, number);
+    }
+    free(w);
+}
+
+bool actor_must_settle(const struct actor *a)
+{
+    return a->ended != NULL;
+}
+
+void actor_settle(struct actor *a)
+{
+    while (a->ended != NULL) {
+        struct watch *w = a->ended;
+        const uint64_t number = w->number;
+        LL_DELETE(a->ended, w);
+        free(w);
+        client_down(a->client, number);
+    }
+}

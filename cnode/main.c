@@ -1,0 +1,284 @@
+/* emmapd: options, log, cookie, store, node, loop, orderly stop. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dist/epmd.h"
+#include "dist/node.h"
+#include "options.h"
+#include "proto/server.h"
+#include "sys/log.h"
+
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_TAKEN = 3, EXIT_COOKIE = 4 };
+
+enum { ON_TERM, ON_INT, ON_HUP, SIGNALS };
+
+struct daemon {
+    struct options options;
+    struct name name;
+    struct cookie cookie;
+    char data_dir[PATH_MAX];
+    struct in_addr listen;
+    uint16_t epmd_port;
+    uv_loop_t loop;
+    uv_signal_t signals[SIGNALS];
+    uv_poll_t input;
+    bool watches_input;
+    struct server *server;
+    struct node *node;
+    bool stopping;
+    int exit_code;
+};
+
+static int say(int exit_code, const char *why)
+{
+    fprintf(stderr, "emmapd: %s\n", why);
+    return exit_code;
+}
+
+/* ---- the end ---- */
+
+static void on_node_closed(void *arg)
+{
+    struct daemon *d = arg;
+    for (int i = 0; i < SIGNALS; i++)
+        uv_close((uv_handle_t *)&d->signals[i], NULL);
+    if (d->watches_input)
+        uv_close((uv_handle_t *)&d->input, NULL);
+}
+
+static void on_server_stopped(void *arg)
+{
+    struct daemon *d = arg;
+    node_close(d->node);
+}
+
+static void stop(struct daemon *d, int exit_code)
+{
+    if (d->stopping)
+        return;
+    d->stopping = true;
+    d->exit_code = exit_code;
+    node_stop(d->node);
+    server_stop(d->server, on_server_stopped, d);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    struct daemon *d = signal->data;
+    if (number != SIGHUP) {
+        log_notice("stopping on a signal");
+        stop(d, EXIT_SUCCESS);
+    } else if (!log_reopen()) {
+        log_error("cannot open the log anew: %s", strerror(errno));
+    }
+}
+
+static void on_input(uv_poll_t *input, int status, int events)
+{
+    struct daemon *d = input->data;
+    char unused[256];
+    (void)events;
+    const ssize_t n = status < 0 ? 0 : read(STDIN_FILENO, unused, sizeof unused);
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    uv_poll_stop(input);
+    log_notice("stopping, for standard input has closed");
+    stop(d, EXIT_SUCCESS);
+}
+
+/* ---- what the node tells ---- */
+
+static void on_ready(void *arg, uint16_t port)
+{
+    const struct daemon *d = arg;
+    printf("ready %s %u\n", d->name.full, port);
+    fflush(stdout);
+    log_notice("%s is ready at port %u, files in %s", d->name.full, port, d->data_dir);
+}
+
+static void on_taken(void *arg)
+{
+    struct daemon *d = arg;
+    fprintf(stderr, "emmapd: the name %s is taken: another node of this host has it\n",
+            d->name.alive);
+    stop(d, EXIT_TAKEN);
+}
+
+static void on_failed(void *arg, const char *why)
+{
+    say(EXIT_FAILED, why);
+    stop(arg, EXIT_FAILED);
+}
+
+static const struct node_events node_events = {
+    .ready = on_ready,
+    .taken = on_taken,
+    .failed = on_failed,
+    .closed = on_node_closed,
+};
+
+/* ---- the beginning ---- */
+
+/* Files must never get the numbers 0 to 2, and one that nobody reads must not end us. */
+static void prepare_process(void)
+{
+    struct rlimit files;
+    int fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO)
+        fd = dup(fd);
+    if (fd >= 0)
+        close(fd);
+    signal(SIGPIPE, SIG_IGN);
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+static bool find_data_dir(struct daemon *d)
+{
+    const char *dir = d->options.data_dir;
+    struct stat st;
+    if ((mkdir(dir, 0700) == 0 || errno == EEXIST) && realpath(dir, d->data_dir) != NULL &&
+        stat(d->data_dir, &st) == 0) {
+        errno = ENOTDIR;
+        if (S_ISDIR(st.st_mode) && access(d->data_dir, R_OK | W_OK | X_OK) == 0)
+            return true;
+    }
+    fprintf(stderr, "emmapd: --data-dir %s: %s\n", dir, strerror(errno));
+    return false;
+}
+
+static bool find_name(struct daemon *d, char *why)
+{
+    const struct options *o = &d->options;
+    const char *text = o->name != NULL ? o->name : o->sname != NULL ? o->sname : "emmap";
+    if (!name_parse(&d->name, text, o->name != NULL, why))
+        return false;
+    if (o->listen == NULL)
+        return name_address(&d->name, &d->listen, why);
+    snprintf(why, NAME_WHY, "--listen %.80s: no IPv4 address", o->listen);
+    return inet_pton(AF_INET, o->listen, &d->listen) == 1;
+}
+
+/* OK, or the exit code after the reason has been told. */
+static int settle(struct daemon *d)
+{
+    char why[NAME_WHY];
+    char why_no_cookie[COOKIE_WHY];
+    if (!find_name(d, why))
+        return say(EXIT_USAGE, why);
+    d->epmd_port = epmd_port(getenv("ERL_EPMD_PORT"));
+    if (d->epmd_port == 0)
+        return say(EXIT_USAGE, "ERL_EPMD_PORT is no port");
+    if (!log_open(d->options.log_file)) {
+        fprintf(stderr, "emmapd: --log-file %s: %s\n", d->options.log_file, strerror(errno));
+        return EXIT_FAILED;
+    }
+    log_set_level(d->options.log_level);
+    if (!cookie_read(&d->cookie, d->options.cookie_file, why_no_cookie))
+        return say(EXIT_COOKIE, why_no_cookie);
+    return find_data_dir(d) ? EXIT_SUCCESS : EXIT_FAILED;
+}
+
+static void watch_signals(struct daemon *d)
+{
+    static const int numbers[SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    for (int i = 0; i < SIGNALS; i++) {
+        uv_signal_init(&d->loop, &d->signals[i]);
+        d->signals[i].data = d;
+        uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+    }
+}
+
+/* A regular file or /dev/null cannot be waited for: it is at its end already. */
+static void watch_input(struct daemon *d)
+{
+    d->watches_input = uv_poll_init(&d->loop, &d->input, STDIN_FILENO) == 0;
+    d->input.data = d;
+    if (!d->watches_input || uv_poll_start(&d->input, UV_READABLE, on_input) != 0)
+        stop(d, EXIT_SUCCESS);
+}
+
+static bool open_server(struct daemon *d)
+{
+    const struct options *o = &d->options;
+    const struct server_options options = {.node = d->name.full,
+                                           .version = EMMAP_VERSION,
+                                           .data_dir = d->data_dir,
+                                           .allowed = o->allow_paths,
+                                           .any_file_system = o->any_file_system,
+                                           .max_objects = (uint32_t)o->max_objects,
+                                           .max_handles = (uint32_t)o->max_handles,
+                                           .max_pending = (uint32_t)o->max_pending,
+                                           .max_pending_bytes = o->max_pending_bytes,
+                                           .max_frame = o->max_frame};
+    const enum err bad = server_open(&d->loop, &options, &d->server);
+    if (bad != OK)
+        fprintf(stderr, "emmapd: cannot open %s or an allowed path: %s\n", d->data_dir,
+                err_text(bad));
+    return bad == OK;
+}
+
+static bool open_node(struct daemon *d)
+{
+    const struct options *o = &d->options;
+    const struct node_options options = {.name = &d->name,
+                                         .cookie = &d->cookie,
+                                         .listen = d->listen,
+                                         .port = (uint16_t)o->port,
+                                         .epmd_port = d->epmd_port,
+                                         .max_half_open = (uint32_t)o->max_half_open,
+                                         .limits = {.max_frame = o->max_frame,
+                                                    .max_unsent = o->max_unsent,
+                                                    .unsent_timeout = o->unsent_timeout,
+                                                    .handshake_timeout = o->handshake_timeout}};
+    char why[NAME_WHY];
+    d->node = node_open(&d->loop, d->server, &options, &node_events, d, why);
+    if (d->node == NULL)
+        say(EXIT_FAILED, why);
+    return d->node != NULL;
+}
+
+static int run(struct daemon *d)
+{
+    uv_loop_init(&d->loop);
+    if (!open_server(d))
+        return EXIT_FAILED;
+    if (open_node(d)) {
+        watch_signals(d);
+        if (d->options.stop_on_eof)
+            watch_input(d);
+        uv_run(&d->loop, UV_RUN_DEFAULT);
+        node_free(d->node);
+    } else {
+        d->exit_code = EXIT_FAILED;
+    }
+    server_close(d->server);
+    uv_loop_close(&d->loop);
+    return d->exit_code;
+}
+
+int main(int argc, char **argv)
+{
+    static struct daemon d;
+    char why[OPTIONS_WHY];
+    prepare_process();
+    switch (options_read(&d.options, argc, argv, why)) {
+    case OPTIONS_HELP: options_help(stdout); return EXIT_SUCCESS;
+    case OPTIONS_VERSION: puts("emmapd " EMMAP_VERSION); return EXIT_SUCCESS;
+    case OPTIONS_BAD: return say(EXIT_USAGE, why);
+    case OPTIONS_RUN: break;
+    }
+    int exit_code = settle(&d);
+    if (exit_code == EXIT_SUCCESS)
+        exit_code = run(&d);
+    options_free(&d.options);
+    return exit_code;
+}

@@ -1,0 +1,285 @@
+#include "options.h"
+
+#include <getopt.h>
+
+#define AT(field) offsetof(struct options, field)
+#define GIB       ((uint64_t)1 << 30)
+
+const struct option_row option_rows[] = {
+    {.name = "name",
+     .argument = "NAME",
+     .kind = OPTION_TEXT,
+     .offset = AT(name),
+     .help = "long node name; without @HOST at 127.0.0.1"},
+    {.name = "sname",
+     .argument = "NAME",
+     .kind = OPTION_TEXT,
+     .offset = AT(sname),
+     .help = "short node name; without @HOST at localhost (emmap@localhost)"},
+    {.name = "cookie-file",
+     .argument = "FILE",
+     .initial = "~/.erlang.cookie",
+     .kind = OPTION_TEXT,
+     .offset = AT(cookie_file),
+     .help = "where the cookie is; - is standard input, up to the end of a line"},
+    {.name = "data-dir",
+     .argument = "DIR",
+     .initial = "/var/lib/emmap",
+     .kind = OPTION_TEXT,
+     .offset = AT(data_dir),
+     .help = "where relative file names begin; made if missing"},
+    {.name = "allow-path",
+     .argument = "PREFIX",
+     .kind = OPTION_PATHS,
+     .offset = AT(allow_paths),
+     .help = "absolute path beneath which files may be opened, too; may be repeated"},
+    {.name = "listen",
+     .argument = "ADDRESS",
+     .kind = OPTION_TEXT,
+     .offset = AT(listen),
+     .help = "IPv4 address to listen at, where the host of the name is not this host's own"},
+    {.name = "port",
+     .argument = "PORT",
+     .initial = "0",
+     .kind = OPTION_NUMBER,
+     .offset = AT(port),
+     .max = 65535,
+     .help = "TCP port to listen at; 0 is any"},
+    {.name = "any-file-system",
+     .kind = OPTION_FLAG,
+     .offset = AT(any_file_system),
+     .help = "serve files on network and other unproven file systems, too"},
+    {.name = "log-file",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .offset = AT(log_file),
+     .help = "append the log to this file instead of standard error"},
+    {.name = "log-level",
+     .argument = "LEVEL",
+     .initial = "notice",
+     .kind = OPTION_LEVEL,
+     .offset = AT(log_level),
+     .help = "error, warning, notice, info or debug"},
+    {.name = "stop-on-eof",
+     .kind = OPTION_FLAG,
+     .offset = AT(stop_on_eof),
+     .help = "end when standard input is closed"},
+    {.name = "max-frame",
+     .argument = "BYTES",
+     .initial = "67108864",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_frame),
+     .min = 4096,
+     .max = GIB,
+     .help = "longest message, either way"},
+    {.name = "max-objects",
+     .argument = "N",
+     .initial = "10000",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_objects),
+     .min = 1,
+     .max = UINT32_MAX,
+     .help = "files open at once"},
+    {.name = "max-handles",
+     .argument = "N",
+     .initial = "100000",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_handles),
+     .min = 1,
+     .max = UINT32_MAX,
+     .help = "handles that one node has open at once"},
+    {.name = "max-pending",
+     .argument = "N",
+     .initial = "10000",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_pending),
+     .min = 1,
+     .max = UINT32_MAX,
+     .help = "requests of one node that wait in line"},
+    {.name = "max-pending-bytes",
+     .argument = "BYTES",
+     .initial = "1048576",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_pending_bytes),
+     .min = 1,
+     .max = GIB,
+     .help = "bytes of these requests; one is always admitted"},
+    {.name = "max-unsent",
+     .argument = "BYTES",
+     .initial = "16777216",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_unsent),
+     .min = 4096,
+     .max = GIB,
+     .help = "unsent answers to a node, beyond which it is not read"},
+    {.name = "unsent-timeout",
+     .argument = "MS",
+     .initial = "30000",
+     .kind = OPTION_NUMBER,
+     .offset = AT(unsent_timeout),
+     .min = 100,
+     .max = UINT32_MAX,
+     .help = "after which such a node is dropped if it reads nothing"},
+    {.name = "max-half-open",
+     .argument = "N",
+     .initial = "64",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_half_open),
+     .min = 1,
+     .max = UINT32_MAX,
+     .help = "connections in their handshake; the oldest makes room"},
+    {.name = "handshake-timeout",
+     .argument = "MS",
+     .initial = "5000",
+     .kind = OPTION_NUMBER,
+     .offset = AT(handshake_timeout),
+     .min = 10,
+     .max = UINT32_MAX,
+     .help = "for the whole handshake of a connection"},
+    {.name = "version",
+     .kind = OPTION_END,
+     .offset = OPTIONS_VERSION,
+     .help = "print the version and end"},
+    {.name = "help", .kind = OPTION_END, .offset = OPTIONS_HELP, .help = "print this and end"},
+    {.name = NULL},
+};
+
+enum { ROWS = sizeof option_rows / sizeof option_rows[0] - 1 };
+
+static void *field(struct options *o, const struct option_row *row)
+{
+    return (char *)o + row->offset;
+}
+
+static bool is_digits(const char *text)
+{
+    return text[0] != '\0' && strlen(text) <= 18 && text[strspn(text, "0123456789")] == '\0';
+}
+
+static bool bad(char *why, const struct option_row *row, const char *value, const char *what)
+{
+    snprintf(why, OPTIONS_WHY, "--%s %.120s: %s", row->name, value, what);
+    return false;
+}
+
+static bool take_number(struct options *o, const struct option_row *row, const char *text,
+                        char *why)
+{
+    const uint64_t v = is_digits(text) ? strtoull(text, NULL, 10) : UINT64_MAX;
+    char what[80];
+    snprintf(what, sizeof what, "a number from %llu to %llu is due", (unsigned long long)row->min,
+             (unsigned long long)row->max);
+    if (v < row->min || v > row->max)
+        return bad(why, row, text, what);
+    *(uint64_t *)field(o, row) = v;
+    return true;
+}
+
+static bool take_path(struct options *o, const struct option_row *row, const char *text, char *why)
+{
+    size_t n = 0;
+    if (text[0] != '/')
+        return bad(why, row, text, "an absolute path is due");
+    while (o->allow_paths[n] != NULL)
+        n++;
+    const char **longer = realloc(o->allow_paths, (n + 2) * sizeof *longer);
+    if (longer == NULL)
+        return bad(why, row, text, "no memory");
+    longer[n] = text;
+    longer[n + 1] = NULL;
+    o->allow_paths = longer;
+    return true;
+}
+
+static bool take(struct options *o, const struct option_row *row, const char *text, char *why)
+{
+    switch (row->kind) {
+    case OPTION_NUMBER: return take_number(o, row, text, why);
+    case OPTION_PATHS: return take_path(o, row, text, why);
+    case OPTION_FLAG: *(bool *)field(o, row) = true; return true;
+    case OPTION_LEVEL:
+        return log_level_named(text, field(o, row)) || bad(why, row, text, row->help);
+    case OPTION_TEXT:
+        if (text[0] == '\0')
+            return bad(why, row, "''", "the value is empty");
+        *(const char **)field(o, row) = text;
+        return true;
+    default: return true;
+    }
+}
+
+static bool set_initial(struct options *o, char *why)
+{
+    *o = (struct options){.allow_paths = calloc(1, sizeof *o->allow_paths)};
+    if (o->allow_paths == NULL) {
+        snprintf(why, OPTIONS_WHY, "no memory");
+        return false;
+    }
+    for (int i = 0; i < ROWS; i++)
+        if (option_rows[i].initial != NULL)
+            must(take(o, &option_rows[i], option_rows[i].initial, why));
+    return true;
+}
+
+static bool is_whole(const struct options *o, int argc, char **argv, char *why)
+{
+    if (optind < argc)
+        snprintf(why, OPTIONS_WHY, "%.120s: no such argument", argv[optind]);
+    else if (o->name != NULL && o->sname != NULL)
+        snprintf(why, OPTIONS_WHY, "--name %.80s --sname %.80s: only one of the two", o->name,
+                 o->sname);
+    else
+        return true;
+    return false;
+}
+
+static enum options_result read_all(struct options *o, int argc, char **argv, char *why)
+{
+    struct option longs[ROWS + 1] = {{0}};
+    int at;
+    int found;
+    for (int i = 0; i < ROWS; i++)
+        longs[i] = (struct option){.name = option_rows[i].name,
+                                   .has_arg = option_rows[i].argument != NULL};
+    optind = 0; /* also resets getopt, for a second reading in one process */
+    opterr = 0;
+    while ((found = getopt_long(argc, argv, ":", longs, &at)) == 0) {
+        if (option_rows[at].kind == OPTION_END)
+            return (enum options_result)option_rows[at].offset;
+        if (!take(o, &option_rows[at], optarg, why))
+            return OPTIONS_BAD;
+    }
+    if (found == ':' || found == '?') {
+        snprintf(why, OPTIONS_WHY, "%.120s: %s", argv[optind - 1],
+                 found == ':' ? "a value is missing" : "no such option, or not with a value");
+        return OPTIONS_BAD;
+    }
+    return is_whole(o, argc, argv, why) ? OPTIONS_RUN : OPTIONS_BAD;
+}
+
+enum options_result options_read(struct options *o, int argc, char **argv, char why[OPTIONS_WHY])
+{
+    return set_initial(o, why) ? read_all(o, argc, argv, why) : OPTIONS_BAD;
+}
+
+void options_free(struct options *o)
+{
+    free(o->allow_paths);
+    o->allow_paths = NULL;
+}
+
+void options_help(FILE *to)
+{
+    fputs("usage: emmapd [OPTION]...\n"
+          "A hidden Erlang node that owns memory-mapped files.\n\n",
+          to);
+    for (int i = 0; i < ROWS; i++) {
+        const struct option_row *row = &option_rows[i];
+        char left[40];
+        snprintf(left, sizeof left, "--%s %s", row->name, row->argument ? row->argument : "");
+        fprintf(to, "  %-25s %s", left, row->help);
+        if (row->initial != NULL)
+            fprintf(to, " (%s)", row->initial);
+        fputc('\n', to);
+    }
+}
