@@ -1,0 +1,82 @@
+%% @doc Opening and closing.
+-module(emmap_open).
+
+-include_lib("kernel/include/file.hrl").
+
+-export([region/4]).
+-export([counters/3]).
+-export([close/1]).
+
+-type opened() :: {ok, emmap_handle:handle(), emmap:open_info()} | emmap_request:outcome().
+
+%% @doc A file, or a part of it, as bytes.
+-spec region(term(), term(), term(), term()) -> opened().
+region(Name, Offset, Length, Options) ->
+    case emmap_options:check(region, Options) of
+        ok -> open(Name, Options, fun(Wire) -> {open, Wire, Offset, Length, daemons(Options)} end,
+                   fun(Wire, Rest) -> {open, Wire, Offset, 0, Rest} end);
+        BadOption -> {ok, {error, BadOption}}
+    end.
+
+%% @doc A file of counters.
+-spec counters(term(), term(), term()) -> opened().
+counters(Name, N, Options) ->
+    case emmap_options:check(counters, Options) of
+        ok -> open(Name, Options, fun(Wire) -> {open_counters, Wire, N, daemons(Options)} end,
+                   fun(Wire, Rest) -> {open_counters, Wire, 0, Rest} end);
+        BadOption -> {ok, {error, BadOption}}
+    end.
+
+%% @doc Closed is closed, whether the daemon hears of it or not: it forgets the handles of a
+%% connection with the connection.
+-spec close(term()) -> ok | badarg.
+close({#file_descriptor{} = F, _Count}) ->
+    close(F);
+close(F) ->
+    case emmap_handle:is_handle(F) of
+        true -> close(F, emmap_handle:close(F));
+        false -> badarg
+    end.
+
+%% Internal.
+
+daemons(Options) ->
+    emmap_options:for_daemon(Options).
+
+%% `First' makes the request from the name on the wire, `Again' the one for opening again.
+open(Name, Options, First, Again) ->
+    Own = emmap_config:get(node),
+    Node = case emmap_options:node(Options) of
+               default -> Own;
+               Other -> Other
+           end,
+    case emmap_name:to_wire(Name, owner_of_names(Node, Own)) of
+        badarg -> {ok, {error, badarg}};
+        Wire -> open_on(Node, First(Wire), reopening(Wire, Options, Again))
+    end.
+
+owner_of_names(Node, Node) ->
+    case emmap_config:get(daemon) of
+        own -> own;
+        _ -> other
+    end;
+owner_of_names(_, _) ->
+    other.
+
+reopening(Wire, Options, Again) ->
+    case emmap_options:reopening(daemons(Options)) of
+        never -> never;
+        {ok, Rest} -> Again(Wire, Rest)
+    end.
+
+open_on(Node, Request, Reopening) ->
+    case emmap_request:to_node(Node, Request) of
+        {ok, {ok, Id, Info}} -> {ok, emmap_handle:new(Node, Id, Reopening), Info};
+        Outcome -> Outcome
+    end.
+
+close(_F, closed) ->
+    ok;
+close(F, Id) ->
+    _ = emmap_request:to_node(emmap_handle:node(F), {close, Id}),
+    ok.

@@ -1,0 +1,239 @@
+%% @doc Requests on objects: the object's id is put in, the lane carries it, and a handle whose id
+%% is of an earlier connection is opened again and its request repeated (it provably did not run).
+%%
+%% A request is what PROTOCOL.md lists, without its object: `{inc_counter, 0, 5}', `sync'.
+-module(emmap_request).
+
+-include_lib("kernel/include/file.hrl").
+
+-export([call/2]).
+-export([call/3]).
+-export([to_node/2]).
+-export([to_node/3]).
+-export([cast/2]).
+-export([barrier/1]).
+-export([send_request/2]).
+
+%% For requests that are sent in pieces
+-export([send/2]).
+-export([await/1]).
+-export([abandon/1]).
+
+%% For batches
+-export([target/1]).
+-export([with_object/2]).
+
+-export_type([object/0, request/0, outcome/0, ticket/0]).
+
+-type object() :: emmap_handle:handle() | {emmap_handle:handle(), non_neg_integer()}
+                | string() | binary().
+-type request() :: atom() | tuple().
+-type outcome() :: emmap_lane:outcome().
+-type ticket() :: {object(), request(), emmap_lane:ticket() | outcome()}.
+
+%% Beyond this a message travels alone, as bulk.
+-define(SMALL, 8192).
+
+%% @doc The daemon's reply to a request on an object, within `call_timeout'.
+-spec call(object(), request()) -> outcome().
+call(Obj, Request) ->
+    call(Obj, Request, emmap_config:get(call_timeout)).
+
+-spec call(object(), request(), timeout()) -> outcome().
+call(Obj, Request, Timeout) ->
+    case target(Obj) of
+        {ok, Node, Id} ->
+            answer(to_node(Node, with_object(Request, Id), Timeout), Obj, Id, Request, Timeout);
+        Error ->
+            {ok, Error}
+    end.
+
+%% @doc The reply to a request as it goes over the wire.
+-spec to_node(node(), term()) -> outcome().
+to_node(Node, Request) ->
+    to_node(Node, Request, emmap_config:get(call_timeout)).
+
+-spec to_node(node(), term(), timeout()) -> outcome().
+to_node(Node, Request, Timeout) ->
+    {Kind, Bytes} = weigh(Request),
+    emmap_lane:call(Node, Kind, Bytes, Request, Timeout).
+
+%% @doc A request without a reply. Without a connection, or where the object cannot be opened
+%% again, it is lost, and the next barrier tells.
+-spec cast(emmap_handle:handle(), request()) -> ok | {error, closed | badarg}.
+cast(F, Request) ->
+    case current_id(F) of
+        {ok, Id} ->
+            Wire = with_object(Request, Id),
+            {Kind, Bytes} = weigh(Wire),
+            ok = emmap_lane:cast(emmap_handle:node(F), Kind, Bytes, Wire),
+            emmap_handle:count_cast(F);
+        {error, lost} ->
+            emmap_handle:count_cast(F);
+        {error, Reason} ->
+            {error, Reason}
+    end.
+
+%% @doc Waits until all casts of this handle so far are done; the lost are told with the failed.
+-spec barrier(emmap_handle:handle()) -> outcome().
+barrier(F) ->
+    Sent = emmap_handle:is_handle(F) andalso emmap_handle:casts(F),
+    case call(F, barrier) of
+        {ok, {ok, Done, Failed, First}} ->
+            {ok, settled(emmap_handle:settle(F, Sent, Done), Failed, First)};
+        Other ->
+            Other
+    end.
+
+%% @doc A request whose reply gen_server:receive_response/2 and its like await.
+-spec send_request(object(), request()) -> {ok, reference()} | {error, badarg}.
+send_request(Obj, Request) ->
+    case current_target(Obj) of
+        {error, badarg} ->
+            {error, badarg};
+        {error, Reason} ->
+            {ok, answered_at_once({error, Reason})};
+        {ok, Node, Id} ->
+            Wire = with_object(Request, Id),
+            {Kind, Bytes} = weigh(Wire),
+            {ok, emmap_lane:relay(Node, Kind, Bytes, Wire)}
+    end.
+
+%% @doc The first half of a call.
+-spec send(object(), request()) -> ticket().
+send(Obj, Request) ->
+    case target(Obj) of
+        {ok, Node, Id} ->
+            Wire = with_object(Request, Id),
+            {Kind, Bytes} = weigh(Wire),
+            {Obj, Request, emmap_lane:send(Node, Kind, Bytes, Wire)};
+        Error ->
+            {Obj, Request, {ok, Error}}
+    end.
+
+%% @doc The second half.
+-spec await(ticket()) -> outcome().
+await({_, _, {ok, _} = Outcome}) ->
+    Outcome;
+await({Obj, Request, Ticket}) ->
+    case emmap_lane:await(Ticket, emmap_config:get(call_timeout)) of
+        {ok, {error, stale}} -> call(Obj, Request); % from the beginning, with opening again
+        Outcome -> Outcome
+    end.
+
+%% @doc Nobody waits for this reply any more.
+-spec abandon(ticket()) -> ok.
+abandon({_, _, {ok, _}}) -> ok;
+abandon({_, _, Ticket}) -> emmap_lane:abandon(Ticket).
+
+%% @doc Where a request on this object goes, and the object's word in it.
+-spec target(object()) ->
+          {ok, node(), pos_integer() | binary()} | {error, closed | badarg}.
+target({#file_descriptor{} = F, _Count}) ->
+    target(F);
+target(#file_descriptor{module = emmap} = F) ->
+    case emmap_handle:id(F) of
+        closed -> {error, closed};
+        foreign -> {error, badarg};
+        Id -> {ok, emmap_handle:node(F), Id}
+    end;
+target(Name) ->
+    case emmap_name:to_wire(Name, daemon_of_names()) of
+        badarg -> {error, badarg};
+        Wire -> {ok, emmap_config:get(node), Wire}
+    end.
+
+%% @doc The request as it goes over the wire: its object in second place.
+-spec with_object(request(), pos_integer() | binary()) -> term().
+with_object(Request, Id) when is_atom(Request) -> {Request, Id};
+with_object({batch, _} = Batch, _Id) -> Batch;
+with_object(Request, Id) when tuple_size(Request) > 0 -> erlang:insert_element(2, Request, Id);
+with_object(Request, _Id) -> Request. % the daemon says what is wrong with it
+
+%% Internal.
+
+daemon_of_names() ->
+    case emmap_config:get(daemon) of
+        own -> own;
+        _ -> other
+    end.
+
+answer({ok, {error, stale}}, {#file_descriptor{} = F, _}, Id, Request, Timeout) ->
+    again(F, Id, Request, Timeout);
+answer({ok, {error, stale}}, #file_descriptor{} = F, Id, Request, Timeout) ->
+    again(F, Id, Request, Timeout);
+answer(Outcome, _Obj, _Id, _Request, _Timeout) ->
+    Outcome.
+
+again(F, Stale, Request, Timeout) ->
+    case emmap_reopen:reopen(F, Stale) of
+        ok -> call(F, Request, Timeout);
+        {error, {Why, _} = Reason} when Why =:= nodedown; Why =:= not_connected ->
+            {error, {not_connected, element(2, Reason)}}; % the request itself never ran
+        {error, Reason} -> {ok, {error, Reason}}
+    end.
+
+%% The id of a handle that the present connection knows.
+current_id(F) ->
+    case {emmap_handle:is_handle(F), is_tuple(F) andalso emmap_handle:id(F)} of
+        {false, _} -> {error, badarg};
+        {true, closed} -> {error, closed};
+        {true, Id} -> current_id(emmap_handle:is_current(F), F, Id)
+    end.
+
+current_id(yes, _F, Id) ->
+    {ok, Id};
+current_id(down, F, _Id) ->
+    ok = emmap_lane:nudge(emmap_handle:node(F)),
+    {error, lost};
+current_id(no, F, Id) ->
+    case emmap_reopen:reopen(F, Id) of
+        ok -> current_id(F);
+        {error, closed} -> {error, closed};
+        {error, _} -> {error, lost}
+    end.
+
+current_target({#file_descriptor{} = F, _Count}) ->
+    current_target(F);
+current_target(#file_descriptor{} = F) ->
+    case current_id(F) of
+        {ok, Id} -> {ok, emmap_handle:node(F), Id};
+        {error, lost} -> target(F);
+        Error -> Error
+    end;
+current_target(Name) ->
+    target(Name).
+
+%% To an alias of one's own, in the form of a gen_server's answer.
+-dialyzer({no_improper_lists, answered_at_once/1}).
+answered_at_once(Reply) ->
+    Ref = erlang:monitor(process, self(), [{alias, demonitor}]),
+    Ref ! {[alias | Ref], Reply},
+    Ref.
+
+settled(0, 0, _First) ->
+    ok;
+settled(Lost, Failed, First) ->
+    {error, {casts, #{failed => Failed, lost => Lost, first => First}}}.
+
+%% What a message weighs, in bytes of the heavier way: request or reply.
+weigh({pread, _, _, Len}) when is_integer(Len), Len > ?SMALL -> {in, Len};
+weigh({pread, _, _, Len}) when is_integer(Len) -> {small, 64 + Len};
+weigh({pwrite, _, _, Data}) when is_binary(Data) -> by_size(64 + byte_size(Data));
+weigh({batch, Requests} = Batch) -> weigh_reads(Requests, erlang:external_size(Batch));
+weigh({pread, _, _} = List) -> weigh_reads([List], 64);
+weigh(Request) when is_atom(Request) -> {small, 64};
+weigh(Request) -> by_size(erlang:external_size(Request)).
+
+by_size(Bytes) when Bytes > ?SMALL -> {out, Bytes};
+by_size(Bytes) -> {small, Bytes}.
+
+weigh_reads(Requests, Out) ->
+    case lists:sum([N || Request <- Requests, N <- reads(Request)]) of
+        In when In > Out, In > ?SMALL -> {in, In};
+        _ -> by_size(Out)
+    end.
+
+reads({pread, _, _, Len}) when is_integer(Len) -> [Len];
+reads({pread, _, List}) when is_list(List) -> [Len || {_, Len} <- List, is_integer(Len)];
+reads(_) -> [].
