@@ -1,5 +1,7 @@
 #include "proto/entry.h"
 
+#include "sys/log.h"
+
 struct entry *entry_new(struct server *s, const char *path)
 {
     struct entry *e = calloc(1, sizeof *e);
@@ -85,6 +87,13 @@ void entry_look(struct entry *e)
     e->seen.size = e->object.map.size;
     e->seen.count = e->object.count;
     e->seen.read_only = object_writable(&e->object) != OK;
+}
+
+void entry_end(struct entry *e)
+{
+    if (e->sync_at_end && object_sync(&e->object) != OK)
+        log_error("\"%s\": cannot be synced: changes may be lost with the machine", e->path);
+    object_close(&e->object);
 }
 
 void entry_closed(struct entry *e)

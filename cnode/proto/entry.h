@@ -32,6 +32,7 @@ struct entry {
     bool counted; /* in entry_count */
     bool kept;    /* opened by a name: stays open without handles while there is room */
     bool auto_unlink;
+    bool sync_at_end; /* the daemon stops: on disk before it is closed */
     struct name *names;
     char *path;         /* as it was opened; "" for memory */
     struct job resting; /* closes what nobody uses any more */
@@ -67,6 +68,9 @@ void entry_index(struct entry *e, dev_t dev, ino_t ino);
 
 /* entry_look notes what can be told of the object later; only while no worker has it. */
 void entry_look(struct entry *e);
+
+/* entry_end closes the object; in a worker, which has it. */
+void entry_end(struct entry *e);
 
 /* entry_closed: the object has been closed; its names may lead to it again. */
 void entry_closed(struct entry *e);

@@ -552,9 +552,7 @@ static struct entry *of_resting(struct job *job)
 static void run_rest(struct job *job)
 {
     struct entry *e = of_resting(job);
-    if (e->server->stopping)
-        object_sync(&e->object);
-    object_close(&e->object);
+    entry_end(e);
 }
 
 static void rested(struct job *job)
@@ -575,6 +573,7 @@ void line_rest(struct entry *e)
         server_rest(s);
     } else if (!e->kept || s->stopping) {
         e->busy = true;
+        e->sync_at_end = s->stopping;
         e->resting.run = run_rest;
         e->resting.done = rested;
         work_submit(s->loop, &e->resting);

@@ -31,13 +31,13 @@ enum err op_close(struct call *c)
 {
     struct entry *e = c->entry;
     if (e->handle_count == 1) {
-        if (!c->may_wait)
+        if (!c->may_wait) {
+            e->sync_at_end = e->server->stopping;
             return ERR_WOULD_BLOCK;
+        }
         if (e->auto_unlink && e->path[0] != '\0')
             unlink_file(e);
-        if (e->server->stopping)
-            object_sync(&e->object);
-        object_close(&e->object);
+        entry_end(e);
     }
     reply_atom(c->out, "ok");
     return OK;
