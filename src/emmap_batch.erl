@@ -26,7 +26,7 @@ prepare([], Prepared) ->
 prepare([sync], [_ | _] = Prepared) ->
     prepare([], [sync | Prepared]);
 prepare([{Obj, Request} | Items], Prepared) when is_atom(Request); is_tuple(Request) ->
-    case emmap_request:target(Obj) of
+    case emmap_request:current_target(Obj) of
         {error, badarg} -> badarg;
         {error, Reason} -> prepare(Items, [{reply, {error, Reason}} | Prepared]);
         {ok, Node, Id} ->

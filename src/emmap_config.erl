@@ -44,7 +44,7 @@ erase() ->
 -spec get(atom()) -> term().
 get(Key) ->
     case persistent_term:get(?MODULE, not_started) of
-        not_started -> error({not_started, emmap});
+        not_started -> emmap_error:not_started();
         #{Key := Value} -> Value
     end.
 

@@ -3,6 +3,7 @@
 
 -export([badarg/3]).
 -export([raise/3]).
+-export([not_started/0]).
 -export([text/1]).
 
 %% Called by the shell and by loggers, for exceptions that name this module in error_info
@@ -34,6 +35,11 @@ raise(Function, Args, {badarg, Cause}) ->
     raise_at(Function, Args, badarg, #{module => ?MODULE, cause => Cause});
 raise(Function, Args, Reason) ->
     raise_at(Function, Args, Reason, #{module => ?MODULE}).
+
+%% @doc Raises `{not_started, emmap}'.
+-spec not_started() -> no_return().
+not_started() ->
+    erlang:error({not_started, emmap}, none, [{error_info, #{module => ?MODULE}}]).
 
 %% @doc One line on what happened and, where there is something, on what to do.
 -spec text(reason()) -> string().

@@ -10,6 +10,7 @@
 -export([new/3]).
 -export([is_handle/1]).
 -export([node/1]).
+-export([board/1]).
 -export([reopening/1]).
 
 -export([id/1]).
@@ -73,6 +74,10 @@ is_handle(_) ->
 -spec node(handle()) -> node().
 node(#file_descriptor{data = #handle{node = Node}}) ->
     Node.
+
+-spec board(handle()) -> emmap_board:board().
+board(#file_descriptor{data = #handle{board = Board}}) ->
+    Board.
 
 -spec reopening(handle()) -> reopening().
 reopening(#file_descriptor{data = #handle{reopening = Reopening}}) ->

@@ -22,7 +22,7 @@
 -export([send/4]).
 -export([await/2]).
 -export([abandon/1]).
--export([cast/4]).
+-export([cast/5]).
 -export([relay/4]).
 -export([nudge/1]).
 
@@ -98,11 +98,12 @@ abandon({_Node, Pid, Ref}) ->
 
 %% @doc A request without a reply. The caller waits, as a call does, once more than `max_casts'
 %% are unsent.
--spec cast(node(), kind(), non_neg_integer(), term()) -> ok.
-cast(Node, Kind, Bytes, Request) ->
-    Unsent = emmap_board:cast(emmap_board:of_node(Node)),
+-spec cast(node(), emmap_board:board(), kind(), non_neg_integer(), term()) -> ok.
+cast(Node, Board, Kind, Bytes, Request) ->
+    Most = emmap_config:get(max_casts),
+    Unsent = emmap_board:cast(Board),
     pid(Node) ! {Kind, Bytes, {self(), [], Request}},
-    case Unsent > emmap_config:get(max_casts) of
+    case Unsent > Most of
         true -> _ = call(Node, small, 64, ping, infinity), ok;
         false -> ok
     end.

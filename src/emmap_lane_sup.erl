@@ -19,7 +19,7 @@ start_lane(Node) ->
         {ok, Pid} when is_pid(Pid) -> Pid;
         {error, {already_started, Pid}} -> Pid
     catch
-        exit:_ -> error({not_started, emmap})
+        exit:_ -> emmap_error:not_started()
     end.
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.

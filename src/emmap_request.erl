@@ -20,7 +20,7 @@
 -export([abandon/1]).
 
 %% For batches
--export([target/1]).
+-export([current_target/1]).
 -export([with_object/2]).
 
 -export_type([object/0, request/0, outcome/0, ticket/0]).
@@ -66,7 +66,7 @@ cast(F, Request) ->
         {ok, Id} ->
             Wire = with_object(Request, Id),
             {Kind, Bytes} = weigh(Wire),
-            ok = emmap_lane:cast(emmap_handle:node(F), Kind, Bytes, Wire),
+            ok = emmap_lane:cast(emmap_handle:node(F), emmap_handle:board(F), Kind, Bytes, Wire),
             emmap_handle:count_cast(F);
         {error, lost} ->
             emmap_handle:count_cast(F);
@@ -126,9 +126,36 @@ await({Obj, Request, Ticket}) ->
 abandon({_, _, {ok, _}}) -> ok;
 abandon({_, _, Ticket}) -> emmap_lane:abandon(Ticket).
 
-%% @doc Where a request on this object goes, and the object's word in it.
--spec target(object()) ->
-          {ok, node(), pos_integer() | binary()} | {error, closed | badarg}.
+%% @doc Where a request on this object goes, and the object's word in it: an id of the present
+%% connection, for which the daemon is waited for where there is none.
+-spec current_target(object()) ->
+          {ok, node(), pos_integer() | binary()} | {error, term()}.
+current_target({#file_descriptor{} = F, _Count}) ->
+    current_target(F);
+current_target(#file_descriptor{} = F) ->
+    case current_id(F) of
+        {ok, Id} ->
+            {ok, emmap_handle:node(F), Id};
+        {error, lost} ->
+            _ = to_node(emmap_handle:node(F), ping),
+            _ = current_id(F),
+            target(F);
+        Error ->
+            Error
+    end;
+current_target(Name) ->
+    target(Name).
+
+%% @doc The request as it goes over the wire: its object in second place.
+-spec with_object(request(), pos_integer() | binary()) -> term().
+with_object(Request, Id) when is_atom(Request) -> {Request, Id};
+with_object({batch, _} = Batch, _Id) -> Batch;
+with_object(Request, Id) when tuple_size(Request) > 0 -> erlang:insert_element(2, Request, Id);
+with_object(Request, _Id) -> Request. % the daemon says what is wrong with it
+
+%% Internal.
+
+%% Where a request on this object goes, and the object's word in it.
 target({#file_descriptor{} = F, _Count}) ->
     target(F);
 target(#file_descriptor{module = emmap} = F) ->
@@ -142,15 +169,6 @@ target(Name) ->
         badarg -> {error, badarg};
         Wire -> {ok, emmap_config:get(node), Wire}
     end.
-
-%% @doc The request as it goes over the wire: its object in second place.
--spec with_object(request(), pos_integer() | binary()) -> term().
-with_object(Request, Id) when is_atom(Request) -> {Request, Id};
-with_object({batch, _} = Batch, _Id) -> Batch;
-with_object(Request, Id) when tuple_size(Request) > 0 -> erlang:insert_element(2, Request, Id);
-with_object(Request, _Id) -> Request. % the daemon says what is wrong with it
-
-%% Internal.
 
 daemon_of_names() ->
     case emmap_config:get(daemon) of
@@ -193,21 +211,11 @@ current_id(no, F, Id) ->
         {error, _} -> {error, lost}
     end.
 
-current_target({#file_descriptor{} = F, _Count}) ->
-    current_target(F);
-current_target(#file_descriptor{} = F) ->
-    case current_id(F) of
-        {ok, Id} -> {ok, emmap_handle:node(F), Id};
-        {error, lost} -> target(F);
-        Error -> Error
-    end;
-current_target(Name) ->
-    target(Name).
-
-%% To an alias of one's own, in the form of a gen_server's answer.
+%% To an alias of one's own, in the form of a gen_server's answer. An alias comes with a monitor of
+%% another process: init is always there.
 -dialyzer({no_improper_lists, answered_at_once/1}).
 answered_at_once(Reply) ->
-    Ref = erlang:monitor(process, self(), [{alias, demonitor}]),
+    Ref = erlang:monitor(process, init, [{alias, demonitor}]),
     Ref ! {[alias | Ref], Reply},
     Ref.
 
