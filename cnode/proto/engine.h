@@ -16,6 +16,7 @@
 
 /* uthash gives up where memory does: a daemon that cannot hold an index entry cannot go on. */
 #include <uthash.h>
+#include <utlist.h>
 
 struct pending;
 struct batch;

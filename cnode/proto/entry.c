@@ -16,10 +16,7 @@ struct entry *entry_new(struct server *s, const char *path)
         return NULL;
     }
     e->stats.last_ns = uv_hrtime();
-    e->next = s->entries;
-    if (e->next != NULL)
-        e->next->prev = e;
-    s->entries = e;
+    DL_PREPEND(s->entries, e);
     return e;
 }
 
@@ -44,10 +41,7 @@ struct entry *entry_of_inode(struct server *s, dev_t dev, ino_t ino)
 
 static void unlink_name(struct name *name)
 {
-    struct name **at = &name->entry->names;
-    while (*at != name)
-        at = &(*at)->next;
-    *at = name->next;
+    LL_DELETE(name->entry->names, name);
 }
 
 bool entry_call_also(struct entry *e, const char *path)
@@ -65,8 +59,7 @@ bool entry_call_also(struct entry *e, const char *path)
         HASH_ADD_STR(e->server->names, path, name);
     }
     name->entry = e;
-    name->next = e->names;
-    e->names = name;
+    LL_PREPEND(e->names, name);
     return true;
 }
 
@@ -124,12 +117,7 @@ void entry_free(struct entry *e)
     must(e->handle_count == 0 && e->first == NULL && !e->busy);
     entry_closed(e);
     forget_names(e);
-    if (e->next != NULL)
-        e->next->prev = e->prev;
-    if (e->prev != NULL)
-        e->prev->next = e->next;
-    else
-        e->server->entries = e->next;
+    DL_DELETE(e->server->entries, e);
     free(e->path);
     free(e);
 }

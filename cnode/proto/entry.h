@@ -39,8 +39,8 @@ struct entry {
     struct inode inode;
     struct inode *indexed; /* &inode while it is in the index */
     uint32_t handle_count;
-    uint32_t writers;             /* handles that may write */
-    struct pending *first, *last; /* the line */
+    uint32_t writers;      /* handles that may write */
+    struct pending *first; /* the line */
     uint32_t waiting;
     uint64_t batch_mark; /* the batch whose sync has met it */
     struct stats stats;

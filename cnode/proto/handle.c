@@ -20,10 +20,7 @@ struct handle *handle_new(struct client *c, struct entry *e, enum object_kind ki
     h->write = write;
     h->closing = closing;
     HASH_ADD(hh, s->handles, id, sizeof h->id, h);
-    h->next = c->handles;
-    if (h->next != NULL)
-        h->next->prev = h;
-    c->handles = h;
+    DL_PREPEND(c->handles, h);
     c->handle_count++;
     e->handle_count++;
     e->writers += write;
@@ -63,12 +60,7 @@ void handle_free(struct handle *h)
     struct client *c = h->client;
     unwatch(h);
     HASH_DEL(c->server->handles, h);
-    if (h->next != NULL)
-        h->next->prev = h->prev;
-    if (h->prev != NULL)
-        h->prev->next = h->next;
-    else
-        c->handles = h->next;
+    DL_DELETE(c->handles, h);
     h->entry->handle_count--;
     h->entry->writers -= h->write;
     c->handle_count--;

@@ -35,27 +35,14 @@ static void go(struct entry *e);
 static void append(struct entry *e, struct pending *p)
 {
     p->entry = e;
-    p->next = NULL;
-    p->prev = e->last;
-    if (e->last != NULL)
-        e->last->next = p;
-    else
-        e->first = p;
-    e->last = p;
+    DL_APPEND(e->first, p);
     e->waiting++;
 }
 
 static void take_out(struct pending *p)
 {
     struct entry *e = p->entry;
-    if (p->next != NULL)
-        p->next->prev = p->prev;
-    else
-        e->last = p->prev;
-    if (p->prev != NULL)
-        p->prev->next = p->next;
-    else
-        e->first = p->next;
+    DL_DELETE(e->first, p);
     e->waiting--;
 }
 

@@ -74,22 +74,24 @@ void server_rest(struct server *s)
 
 static void close_handles(struct client *c)
 {
-    for (struct handle *h = c->handles, *next; h != NULL; h = next) {
-        next = h->next;
-        line_close(h);
-    }
+    struct handle *h;
+    struct handle *next;
+    DL_FOREACH_SAFE(c->handles, h, next)
+    line_close(h);
 }
 
 void server_stop(struct server *s, void (*stopped)(void *arg), void *arg)
 {
     must(!s->stopping);
     s->stopping = true;
-    for (struct client *c = s->clients; c != NULL; c = c->next)
-        close_handles(c);
-    for (struct entry *e = s->entries, *next; e != NULL; e = next) {
-        next = e->next;
-        line_rest(e);
-    }
+    struct client *c;
+    struct client *next_client;
+    DL_FOREACH_SAFE(s->clients, c, next_client)
+    close_handles(c);
+    struct entry *e;
+    struct entry *next;
+    DL_FOREACH_SAFE(s->entries, e, next)
+    line_rest(e);
     s->stopped = stopped;
     s->stopped_arg = arg;
     server_rest(s);
@@ -119,10 +121,7 @@ struct client *client_open(struct server *s, struct span node, const struct outl
     c->conn = conn;
     c->since_ms = uv_now(s->loop);
     c->first_id = s->next_id;
-    c->next = s->clients;
-    if (c->next != NULL)
-        c->next->prev = c;
-    s->clients = c;
+    DL_PREPEND(s->clients, c);
     return c;
 }
 
@@ -130,12 +129,7 @@ void client_release(struct client *c)
 {
     if (!c->gone || c->handle_count > 0 || c->pending_count > 0)
         return;
-    if (c->next != NULL)
-        c->next->prev = c->prev;
-    if (c->prev != NULL)
-        c->prev->next = c->next;
-    else
-        c->server->clients = c->next;
+    DL_DELETE(c->server->clients, c);
     free(c->node);
     free(c);
 }
