@@ -36,11 +36,12 @@ uint8_t *buf_grow(struct buf *b, size_t n)
 
 bool buf_put(struct buf *b, const void *bytes, size_t n)
 {
+    if (n == 0)
+        return true;
     uint8_t *to = buf_grow(b, n);
     if (to == NULL)
         return false;
-    if (n > 0)
-        memcpy(to, bytes, n);
+    memcpy(to, bytes, n);
     b->len += n;
     return true;
 }
