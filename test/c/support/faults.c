@@ -1,0 +1,195 @@
+#include "support/faults.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "support/check.h"
+#include "sys/bytes.h"
+#include "sys/os.h"
+
+static struct {
+    struct os real;
+    unsigned left; /* calls until one fails; 0: it has */
+    int number;
+    const char *failed;
+} faults;
+
+static bool fails(const char *name)
+{
+    if (faults.left == 0 || --faults.left > 0)
+        return false;
+    faults.failed = name;
+    errno = faults.number;
+    return true;
+}
+
+static int open_beneath(int dir, const char *name, int flags, mode_t mode)
+{
+    return fails(__func__) ? -1 : faults.real.open_beneath(dir, name, flags, mode);
+}
+
+static int open_any(int dir, const char *name, int flags, mode_t mode)
+{
+    return fails("open") ? -1 : faults.real.open(dir, name, flags, mode);
+}
+
+static int open_unnamed(int dir, mode_t mode)
+{
+    return fails(__func__) ? -1 : faults.real.open_unnamed(dir, mode);
+}
+
+static int link_unnamed(int fd, int dir, const char *name)
+{
+    return fails(__func__) ? -1 : faults.real.link_unnamed(fd, dir, name);
+}
+
+static int link_named(int dir, const char *from, const char *to)
+{
+    return fails("link") ? -1 : faults.real.link(dir, from, to);
+}
+
+static int close_it(int fd)
+{
+    const int result = faults.real.close(fd);
+    return fails("close") ? -1 : result;
+}
+
+static int unlink_it(int dir, const char *name)
+{
+    return fails("unlink") ? -1 : faults.real.unlink(dir, name);
+}
+
+static int fstat_it(int fd, struct stat *st)
+{
+    return fails("fstat") ? -1 : faults.real.fstat(fd, st);
+}
+
+static ssize_t write_at(int fd, const void *bytes, size_t n, off_t offset)
+{
+    return fails(__func__) ? -1 : faults.real.write_at(fd, bytes, n, offset);
+}
+
+static int allocate(int fd, off_t offset, off_t len)
+{
+    return fails(__func__) ? -1 : faults.real.allocate(fd, offset, len);
+}
+
+static int truncate_it(int fd, off_t size)
+{
+    return fails("truncate") ? -1 : faults.real.truncate(fd, size);
+}
+
+static int sync_data(int fd)
+{
+    return fails("sync") ? -1 : faults.real.sync(fd);
+}
+
+static int sync_all(int fd)
+{
+    return fails(__func__) ? -1 : faults.real.sync_all(fd);
+}
+
+static int write_back(int fd)
+{
+    return fails(__func__) ? -1 : faults.real.write_back(fd);
+}
+
+static int lock_shared(int fd)
+{
+    return fails(__func__) ? -1 : faults.real.lock_shared(fd);
+}
+
+static void *map(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    return fails(__func__) ? MAP_FAILED : faults.real.map(at, len, prot, flags, fd, offset);
+}
+
+static int unmap(void *at, size_t len)
+{
+    const int result = faults.real.unmap(at, len);
+    return fails(__func__) ? -1 : result;
+}
+
+static int advise(void *at, size_t len, int advice)
+{
+    return fails(__func__) ? -1 : faults.real.advise(at, len, advice);
+}
+
+static int resident(void *at, size_t len)
+{
+    return fails(__func__) ? -1 : faults.real.resident(at, len);
+}
+
+static bool is_local(int fd)
+{
+    return fails(__func__) ? false : faults.real.is_local(fd);
+}
+
+void faults_begin(unsigned n, int number)
+{
+    faults.real = os;
+    faults.left = n;
+    faults.number = number;
+    faults.failed = NULL;
+    os = (struct os){.open_beneath = open_beneath,
+                     .open = open_any,
+                     .open_unnamed = open_unnamed,
+                     .link_unnamed = link_unnamed,
+                     .link = link_named,
+                     .close = close_it,
+                     .unlink = unlink_it,
+                     .fstat = fstat_it,
+                     .write_at = write_at,
+                     .allocate = allocate,
+                     .truncate = truncate_it,
+                     .sync = sync_data,
+                     .sync_all = sync_all,
+                     .write_back = write_back,
+                     .lock_shared = lock_shared,
+                     .map = map,
+                     .unmap = unmap,
+                     .advise = advise,
+                     .resident = resident,
+                     .is_local = is_local};
+}
+
+const char *faults_end(void)
+{
+    os = faults.real;
+    return faults.failed;
+}
+
+static unsigned descriptors(void)
+{
+    unsigned n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    must(dir != NULL);
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n;
+}
+
+static long address_space(void)
+{
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    must(f != NULL && fscanf(f, "%ld", &pages) == 1);
+    fclose(f);
+    return pages / 256;
+}
+
+struct held held_now(void)
+{
+    return (struct held){.descriptors = descriptors(), .space = address_space()};
+}
+
+void held_as(struct held before)
+{
+    /* the least mapping reserves 256 MiB; the allocator may have taken a little */
+    const struct held now = held_now();
+    assert_int_equal(now.descriptors, before.descriptors);
+    assert_in_range((now.space - before.space) + 128, 0, 256);
+}

@@ -1,0 +1,26 @@
+/* System calls that fail: the n-th call through the table `os`. */
+#ifndef SUPPORT_FAULTS_H
+#define SUPPORT_FAULTS_H
+
+#include <stdbool.h>
+
+/* From here on the n-th call (the first is 1) fails with this errno and does nothing; close and
+ * unmap do their work and then tell of a failure, as Linux does. */
+void faults_begin(unsigned n, int number);
+
+/* Puts the table back as it was. The name of the entry that failed, NULL where there were fewer
+ * calls than n. */
+const char *faults_end(void);
+
+/* What this process holds. */
+struct held {
+    unsigned descriptors;
+    long space; /* address space in MiB */
+};
+
+struct held held_now(void);
+
+/* Fails the test where descriptors or mappings have been left behind. */
+void held_as(struct held before);
+
+#endif
