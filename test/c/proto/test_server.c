@@ -271,6 +271,24 @@ static void counters_open_by_their_name(void **state)
     is(ask(&peer, "{pwrite,\"plain\",0,\"x\"}"), "{error,not_open}");
 }
 
+/* A file as the NIF library writes it. */
+static void a_file_of_version_1_is_read(void **state)
+{
+    (void)state;
+    uint8_t bytes[64];
+    FILE *from = fopen(TEST_DATA "/counters-1", "rb");
+    FILE *to = fopen(folder_file(host.dir, "c"), "wb");
+    assert_non_null(from);
+    assert_non_null(to);
+    const size_t n = fread(bytes, 1, sizeof bytes, from);
+    assert_int_equal(n, 40);
+    assert_int_equal(fwrite(bytes, 1, n, to), n);
+    fclose(from);
+    fclose(to);
+    uint64_t c = open_counters("c", 0);
+    is(ask(&peer, "{read_counters,%" PRIu64 "}", c), "{ok,[1,-2,1099511627776]}");
+}
+
 static void a_foreign_file_of_counters_is_refused(void **state)
 {
     (void)state;
@@ -588,6 +606,7 @@ int main(void)
         TEST(counters_count),
         TEST(counters_grow_and_keep_their_values),
         TEST(counters_open_by_their_name),
+        TEST(a_file_of_version_1_is_read),
         TEST(a_foreign_file_of_counters_is_refused),
         TEST(requests_wait_in_line_while_a_worker_has_the_object),
         TEST(what_waits_is_taken_back),
