@@ -58,9 +58,24 @@ static int posix_unlink(int dir, const char *name)
     return unlinkat(dir, name, 0);
 }
 
+/* fallocate would fill the disk before it finds that there is too little, and everybody else
+ * would find it full meanwhile. */
+static bool has_room(int fd, off_t end)
+{
+    struct stat st;
+    struct statfs fs;
+    if (fstat(fd, &st) != 0 || fstatfs(fd, &fs) != 0)
+        return true; /* let the call itself say */
+    return (end - st.st_blocks * 512) / fs.f_bsize <= (int64_t)fs.f_bfree;
+}
+
 static int linux_allocate(int fd, off_t offset, off_t len)
 {
     int result;
+    if (!has_room(fd, offset + len)) {
+        errno = ENOSPC;
+        return -1;
+    }
     do
         result = fallocate(fd, 0, offset, len);
     while (result != 0 && errno == EINTR);
