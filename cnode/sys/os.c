@@ -64,8 +64,8 @@ static bool has_room(int fd, off_t end)
 {
     struct stat st;
     struct statfs fs;
-    if (fstat(fd, &st) != 0 || fstatfs(fd, &fs) != 0)
-        return true; /* let the call itself say */
+    if (fstat(fd, &st) != 0 || fstatfs(fd, &fs) != 0 || fs.f_blocks == 0)
+        return true; /* unknown, or a tmpfs without a limit: let the call itself say */
     return (end - st.st_blocks * 512) / fs.f_bsize <= (int64_t)fs.f_bfree;
 }
 
