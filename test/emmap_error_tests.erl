@@ -1,0 +1,89 @@
+-module(emmap_error_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+%% Every reason of the contract, and a word that its line must have.
+reasons() ->
+    [{not_distributed, "-sname"},
+     {{start_distribution, mnesia_running}, "mnesia"},
+     {{start_distribution, eperm}, "eperm"},
+     {{bad_config, hang_timeout, soon}, "hang_timeout"},
+     {{not_started, emmap}, "ensure_all_started"},
+     {{not_connected, 'd@h'}, "nothing was sent"},
+     {{nodedown, 'd@h'}, "may or may not"},
+     {{emmapd, {exit_status, 2, <<"no such option">>}}, "no such option"},
+     {{emmapd, {exit_status, 2, <<>>}}, "status 2"},
+     {{emmapd, {"/x/emmapd", enoent}}, "/x/emmapd: no such file"},
+     {{emmapd, timeout}, "ready in time"},
+     {{cookie_file, "/x", eacces}, "permission denied"},
+     {{cannot_open_file, "hits", enoent}, "hits: no such file"},
+     {{invalid_file_header, "hits", <<"GIF8">>}, "GIF8"},
+     {{invalid_file_header, <<"GIF8">>}, "GIF8"},
+     {{casts, #{failed => 3, lost => 4, first => badarg}}, "3 casts failed (the first: badarg), 4"},
+     {{size_mismatch, 10, 20}, "10 bytes, not 20"},
+     {{not_a, counters}, "counters"},
+     {{wrong_kind, region}, "region"},
+     {{limit, max_frame}, "max_frame"},
+     {{locked, 'd@h'}, "shared"},
+     {{damaged, <<"slot A">>}, "slot A"},
+     {{corrupt, 17}, "17"},
+     {{already_registered, jobs}, "jobs"},
+     {{block_size, 64}, "64"},
+     {{needs_journal, "/j"}, "/j"},
+     {{bad_option, foo}, "foo"},
+     {{unknown_request, foo}, "foo"},
+     {{2, badarg}, "after 2"},
+     {closed, "closed"}, {stale, "earlier connection"}, {not_open, "open"},
+     {fixed_size, "fixed"}, {alignment, "multiple of 8"}, {full, "room"},
+     {not_leased, "leased"}, {badarg, "argument"}, {enotsup, "supported"},
+     {enoent, "no such file"}, {enospc, "no space"}, {unheard_of, "unheard_of"},
+     {{some, [other, "term"]}, "other"}].
+
+every_reason_is_one_line_test_() ->
+    [{lists:flatten(io_lib:format("~0p", [Reason])),
+      fun() ->
+              Text = emmap:format_error(Reason),
+              ?assert(io_lib:char_list(Text)),
+              ?assertNot(lists:member($\n, Text)),
+              ?assertNotEqual(nomatch, string:find(Text, Word))
+      end} || {Reason, Word} <- reasons()].
+
+an_error_tuple_is_taken_too_test() ->
+    ?assertEqual(emmap:format_error(closed), emmap:format_error({error, closed})).
+
+%% What the shell shows of a badarg: the argument and why.
+arguments_are_named_test_() ->
+    [{lists:flatten(io_lib:format("~s ~0p", [Function, Args])),
+      fun() ->
+              Explained = explained(Function, Args, none),
+              ?assertEqual([Argument], maps:keys(Explained)),
+              ?assertNotEqual(nomatch, string:find(maps:get(Argument, Explained), Word))
+      end} || {Function, Args, Argument, Word} <-
+                  [{pread, [foo, 0, 1], 1, "handle"},
+                   {pread, ["f", -1, 1], 2, "non-negative"},
+                   {pread, ["f", 0, x], 3, "non-negative"},
+                   {pwrite, ["f", 0, [a]], 3, "iodata"},
+                   {pwrite, ["f", 9, <<>>], 2, "outside"},
+                   {read, ["f", 1], 1, "handle"},
+                   {open, [{x}, []], 1, "name"},
+                   {open, ["f", 0, -1, []], 3, "non-negative"},
+                   {open_counters, ["f", -1], 2, "non-negative"},
+                   {inc_counter, ["c", 99], 2, "outside"},
+                   {inc_counter, ["c", 0, 1 bsl 63], 3, "64 bits"},
+                   {update_counters, ["c", [{0, 1}, x]], 2, "pairs"},
+                   {read_counters, ["c", [a]], 2, "integers"},
+                   {patomic_add, ["f", 0, 1.0], 3, "64 bits"},
+                   {patomic_cas, ["f", 0, x, 1], 3, "64 bits"},
+                   {call, ["f", 3], 2, "request"},
+                   {sync, [17], 1, "handle"}]].
+
+a_wrong_option_is_named_test() ->
+    ?assertEqual(#{2 => "foo is no option here, or has a wrong value"},
+                 explained(open, ["f", [foo]], {bad_option, foo})).
+
+explained(Function, Args, Cause) ->
+    try emmap_error:badarg(Function, Args, Cause)
+    catch
+        error:badarg:Stack ->
+            ?assertMatch([{emmap, Function, Args, _} | _], Stack),
+            emmap_error:format_error(badarg, Stack)
+    end.
