@@ -34,12 +34,13 @@ static enum err map_pages(const struct map *m, uint8_t *at, uint64_t from, uint6
     return mapped == MAP_FAILED ? last_error() : OK;
 }
 
-/* Gives pages back to the reservation: touching them is a fault again. */
+/* Gives pages back to the reservation: touching them is a fault again. Where the host has no
+ * mapping left for that they stay, out of reach, until others are mapped over them. */
 static void unmap_pages(const struct map *m, uint64_t from, uint64_t to)
 {
     if (from < to)
-        must(os.map(m->at + from, to - from, PROT_NONE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED);
+        (void)os.map(m->at + from, to - from, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 static enum err reserve(uint64_t size, uint8_t **at, uint64_t *reserved)
@@ -142,17 +143,18 @@ static enum err map_more(struct map *m, uint64_t size)
     return e;
 }
 
-static enum err grow(struct map *m, uint64_t size)
+static enum err grow_file(struct map *m, uint64_t size)
 {
-    const uint64_t before = m->size;
-    if (size > size_most)
-        return ERR_EFBIG;
-    enum err e = m->sharing == MAP_OF_FILE ? allocate(m, before, size) : OK;
+    struct stat st;
+    if (os.fstat(m->fd, &st) != 0)
+        return last_error();
+    enum err e = allocate(m, m->size, size);
     if (e == OK)
         e = map_more(m, size);
-    /* fallocate may have made the file longer before it ran out of space */
-    if (e != OK && m->sharing == MAP_OF_FILE)
-        (void)!os.truncate(m->fd, (off_t)before);
+    /* fallocate may have made the file longer before it ran out of space; what another program
+     * has put behind our end stays */
+    if (e != OK)
+        (void)!os.truncate(m->fd, st.st_size);
     return e;
 }
 
@@ -167,6 +169,22 @@ static void wipe_touch(void *arg)
     memset(w->at, 0, w->len);
 }
 
+/* The rest of the last page holds what was there before a shrink, or what the file got since. */
+static enum err grow_memory(struct map *m, uint64_t size)
+{
+    struct wipe w = {.at = m->at + m->size, .len = align_up(m->size, PAGE) - m->size};
+    if (w.len > 0 && !guard_run(wipe_touch, &w))
+        return ERR_EIO;
+    return map_more(m, size);
+}
+
+static enum err grow(struct map *m, uint64_t size)
+{
+    if (size > size_most)
+        return ERR_EFBIG;
+    return m->sharing == MAP_OF_FILE ? grow_file(m, size) : grow_memory(m, size);
+}
+
 static void forget(struct map *m, uint64_t size)
 {
     unmap_pages(m, align_up(size, PAGE), align_up(m->size, PAGE));
@@ -176,17 +194,8 @@ static void forget(struct map *m, uint64_t size)
 
 static enum err shrink(struct map *m, uint64_t size)
 {
-    if (m->sharing == MAP_OF_FILE) {
-        if (os.truncate(m->fd, (off_t)size) != 0)
-            return last_error();
-    } else {
-        /* what comes back by growth is zero */
-        uint64_t page_end = align_up(size, PAGE);
-        struct wipe w = {.at = m->at + size,
-                         .len = (page_end < m->size ? page_end : m->size) - size};
-        if (!guard_run(wipe_touch, &w))
-            return ERR_EIO;
-    }
+    if (m->sharing == MAP_OF_FILE && os.truncate(m->fd, (off_t)size) != 0)
+        return last_error();
     forget(m, size);
     return OK;
 }
