@@ -14,14 +14,25 @@
 
 /* Linux: openat2, O_TMPFILE, OFD locks, sync_file_range, mincore, statfs magic. */
 
+/* A new file has the mode that was asked for, whatever the umask. */
+static int with_mode(int fd, mode_t mode)
+{
+    if (fd < 0 || fchmod(fd, mode) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
 static int linux_open_beneath(int dir, const char *name, int flags, mode_t mode)
 {
+    const bool make = (flags & O_CREAT) != 0;
     struct open_how how = {
         .flags = (unsigned)(flags | O_CLOEXEC | O_NOCTTY),
-        .mode = (flags & O_CREAT) != 0 ? mode : 0,
+        .mode = make ? mode : 0,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
     };
-    return (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+    const int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+    return make ? with_mode(fd, mode) : fd;
 }
 
 static int posix_open(int dir, const char *name, int flags, mode_t mode)
@@ -31,14 +42,10 @@ static int posix_open(int dir, const char *name, int flags, mode_t mode)
 
 static int linux_open_unnamed(int dir, mode_t mode)
 {
-    int fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    const int fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
     if (fd < 0 && (errno == EISDIR || errno == EOPNOTSUPP || errno == EINVAL))
         errno = ENOTSUP;
-    if (fd >= 0 && fchmod(fd, mode) != 0) { /* as asked for, whatever the umask */
-        close(fd);
-        return -1;
-    }
-    return fd;
+    return with_mode(fd, mode);
 }
 
 static int linux_link_unnamed(int fd, int dir, const char *name)

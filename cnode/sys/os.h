@@ -10,7 +10,8 @@
 
 struct os {
     /* A file beneath the directory `dir` (a descriptor): never through a symbolic link or `..`
-     * that leads out of it. Close-on-exec. */
+     * that leads out of it. Close-on-exec. O_CREAT comes with O_EXCL, and the new file has the
+     * mode whatever the umask. */
     int (*open_beneath)(int dir, const char *name, int flags, mode_t mode);
 
     int (*open)(int dir, const char *name, int flags, mode_t mode); /* the same, following all */
