@@ -121,7 +121,7 @@ void log_line(enum log_level level, const char *format, ...)
     size_t room = sizeof line - n - 2;
     n += (size_t)text < room ? (size_t)text : room;
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)line[i] < ' ')
+        if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
             line[i] = '?'; /* names come from peers: one event stays one line */
     line[n++] = '\n';
     pthread_mutex_lock(&log_state.lock);
