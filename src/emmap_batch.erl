@@ -66,8 +66,13 @@ stale(Items, Prepared, Replies) ->
     lists:usort([{Obj, Id} || {{Obj, _}, {wire, _, Id, _}, {error, stale}}
                                   <- lists:zip3(Items, Prepared, Replies)]).
 
-reopen({#file_descriptor{} = F, _Count}, Id) -> emmap_reopen:reopen(F, Id);
-reopen(#file_descriptor{} = F, Id) -> emmap_reopen:reopen(F, Id).
+reopen({#file_descriptor{} = F, _Count}, Id) ->
+    reopen(F, Id);
+reopen(#file_descriptor{} = F, Id) ->
+    case emmap_reopen:reopen(F, Id, emmap_config:get(call_timeout)) of
+        timeout -> {error, stale}; % nothing ran, and nothing can be said of the object
+        Result -> Result
+    end.
 
 outcome({Obj, _}, {error, stale}, Reopened) ->
     case Reopened of

@@ -4,7 +4,7 @@
 -behaviour(gen_server).
 
 -export([start_link/0]).
--export([reopen/2]).
+-export([reopen/3]).
 -export([init/1]).
 -export([handle_call/3]).
 -export([handle_cast/2]).
@@ -19,11 +19,12 @@ start_link() ->
 
 %% @doc Opens the object anew, unless the handle's id is no longer the stale one.
 %% Final answers are `closed' and the errors of open, such as `enoent'.
--spec reopen(emmap_handle:handle(), Stale :: pos_integer()) -> ok | {error, term()}.
-reopen(F, Stale) ->
+-spec reopen(emmap_handle:handle(), Stale :: pos_integer(), timeout()) ->
+          ok | {error, term()} | timeout.
+reopen(F, Stale, Timeout) ->
     case {emmap_handle:id(F), emmap_handle:reopening(F)} of
         {Stale, never} -> end_for_ever(F);
-        {Stale, _} -> gen_server:call(?MODULE, {reopen, F, Stale}, infinity);
+        {Stale, _} -> ask({reopen, F, Stale}, Timeout);
         {closed, _} -> {error, closed};
         {_New, _} -> ok
     end.
@@ -58,6 +59,13 @@ handle_info(_, Waiters) ->
     {noreply, Waiters}.
 
 %% Internal.
+
+ask(Request, Timeout) ->
+    try
+        gen_server:call(?MODULE, Request, Timeout)
+    catch
+        exit:{timeout, _} -> timeout
+    end.
 
 result({reopened, Result}) -> Result;
 result(Reason) -> {error, Reason}.

@@ -184,12 +184,17 @@ answer(Outcome, _Obj, _Id, _Request, _Timeout) ->
     Outcome.
 
 again(F, Stale, Request, Timeout) ->
-    case emmap_reopen:reopen(F, Stale) of
-        ok -> call(F, Request, Timeout);
-        {error, {Why, _} = Reason} when Why =:= nodedown; Why =:= not_connected ->
-            {error, {not_connected, element(2, Reason)}}; % the request itself never ran
-        {error, Reason} -> {ok, {error, Reason}}
+    Start = erlang:monotonic_time(millisecond),
+    case emmap_reopen:reopen(F, Stale, Timeout) of
+        ok -> call(F, Request, left(Timeout, Start));
+        {error, {Why, Node}} when Why =:= nodedown; Why =:= not_connected ->
+            {error, {not_connected, Node}}; % the request itself never ran
+        {error, Reason} -> {ok, {error, Reason}};
+        timeout -> timeout
     end.
+
+left(infinity, _Start) -> infinity;
+left(Timeout, Start) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Start)).
 
 %% The id of a handle that the present connection knows.
 current_id(F) ->
@@ -205,10 +210,10 @@ current_id(down, F, _Id) ->
     ok = emmap_lane:nudge(emmap_handle:node(F)),
     {error, lost};
 current_id(no, F, Id) ->
-    case emmap_reopen:reopen(F, Id) of
+    case emmap_reopen:reopen(F, Id, emmap_config:get(call_timeout)) of
         ok -> current_id(F);
         {error, closed} -> {error, closed};
-        {error, _} -> {error, lost}
+        _ -> {error, lost}
     end.
 
 %% To an alias of one's own, in the form of a gen_server's answer. An alias comes with a monitor of
