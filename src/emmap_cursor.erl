@@ -53,7 +53,9 @@ write(F, Data) ->
 -spec position(term(), term()) -> outcome().
 position(F, Where) ->
     case on_handle(F, info) of
-        {ok, #{size := Size}} -> put_cursor(F, place(Where, emmap_handle:cursor(F), Size), Size);
+        {ok, #{size := Whole}} ->
+            Size = max(0, Whole - emmap_handle:offset(F)), % info tells of the file
+            put_cursor(F, place(Where, emmap_handle:cursor(F), Size), Size);
         Outcome -> Outcome
     end.
 

@@ -7,10 +7,11 @@
 
 -include_lib("kernel/include/file.hrl").
 
--export([new/3]).
+-export([new/4]).
 -export([is_handle/1]).
 -export([node/1]).
 -export([board/1]).
+-export([offset/1]).
 -export([reopening/1]).
 
 -export([id/1]).
@@ -31,6 +32,7 @@
 -record(handle, {slots :: atomics:atomics_ref(),
                  node :: node(),
                  board :: emmap_board:board(),
+                 offset :: non_neg_integer(),
                  reopening :: reopening()}).
 
 -type handle() :: #file_descriptor{}.
@@ -49,16 +51,16 @@
 
 -define(CLOSED, 0).
 
-%% @doc A handle on what the daemon has just opened under Id.
--spec new(node(), pos_integer(), reopening()) -> handle().
-new(Node, Id, Reopening) ->
+%% @doc A handle on what the daemon has just opened under Id, from Offset of the file on.
+-spec new(node(), pos_integer(), non_neg_integer(), reopening()) -> handle().
+new(Node, Id, Offset, Reopening) ->
     Board = emmap_board:of_node(Node),
     Slots = atomics:new(?SLOTS, []),
     ok = atomics:put(Slots, ?EPOCH, emmap_board:epoch(Board)),
     ok = atomics:put(Slots, ?ID, Id),
     #file_descriptor{module = emmap,
                      data = #handle{slots = Slots, node = Node, board = Board,
-                                    reopening = Reopening}}.
+                                    offset = Offset, reopening = Reopening}}.
 
 %% @doc Whether this is a handle, and of this node.
 -spec is_handle(term()) -> boolean().
@@ -78,6 +80,10 @@ node(#file_descriptor{data = #handle{node = Node}}) ->
 -spec board(handle()) -> emmap_board:board().
 board(#file_descriptor{data = #handle{board = Board}}) ->
     Board.
+
+-spec offset(handle()) -> non_neg_integer().
+offset(#file_descriptor{data = #handle{offset = Offset}}) ->
+    Offset.
 
 -spec reopening(handle()) -> reopening().
 reopening(#file_descriptor{data = #handle{reopening = Reopening}}) ->

@@ -71,9 +71,12 @@ reopening(Wire, Options, Again) ->
 
 open_on(Node, Request, Reopening) ->
     case emmap_request:to_node(Node, Request) of
-        {ok, {ok, Id, Info}} -> {ok, emmap_handle:new(Node, Id, Reopening), Info};
+        {ok, {ok, Id, Info}} -> {ok, emmap_handle:new(Node, Id, offset(Request), Reopening), Info};
         Outcome -> Outcome
     end.
+
+offset({open, _, Offset, _, _}) -> Offset;
+offset({open_counters, _, _, _}) -> 0.
 
 close(_F, closed) ->
     ok;

@@ -33,7 +33,7 @@ teardown(Owner) ->
     receive {'DOWN', Monitor, process, _, _} -> ok end.
 
 new(Id) ->
-    emmap_handle:new(?NODE, Id, never).
+    emmap_handle:new(?NODE, Id, 0, never).
 
 a_closed_handle_stays_closed() ->
     F = new(7),
