@@ -81,6 +81,8 @@ static enum err make(const struct paths *paths, struct opening *o)
 {
     struct place place;
     int fd = -1;
+    if (o->offset > size_to_make(o))
+        return ERR_BADARG;
     enum err e = path_parent(paths, o->path, &place);
     if (e != OK)
         return e;
@@ -265,8 +267,11 @@ static enum err attach_again(struct object *object, struct opening *o)
     object_drop(o);
     if (e != OK)
         return e;
+    const bool failed = object->failed;
     object->failed = false;
     e = settle(object, o);
+    if (e != OK)
+        object->failed |= failed;
     if (e == OK && o->kind == OBJECT_COUNTERS)
         object->kind = OBJECT_COUNTERS;
     return e;
