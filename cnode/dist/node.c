@@ -225,8 +225,8 @@ struct node *node_open(uv_loop_t *loop, struct server *server, const struct node
 {
     uint32_t random;
     struct node *n = calloc(1, sizeof *n);
-    snprintf(why, NAME_WHY, "no memory");
     if (n == NULL || getrandom(&random, sizeof random, 0) != sizeof random) {
+        snprintf(why, NAME_WHY, "no memory or no random numbers");
         free(n);
         return NULL;
     }
@@ -236,6 +236,7 @@ struct node *node_open(uv_loop_t *loop, struct server *server, const struct node
     self_init(&n->self, options->name->full, random);
     fill_hub(n, loop, server);
     if (!conn_hub_open(&n->hub)) {
+        snprintf(why, NAME_WHY, "no memory");
         free(n);
         return NULL;
     }

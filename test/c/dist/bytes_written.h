@@ -7,14 +7,15 @@
 #include "sys/bytes.h"
 
 struct bytes {
-    uint8_t at[8192];
+    uint8_t at[16384];
     size_t len;
 };
 
 static inline void add(struct bytes *b, const void *at, size_t n)
 {
     assert(n <= sizeof b->at - b->len);
-    memcpy(b->at + b->len, at, n);
+    if (n > 0)
+        memcpy(b->at + b->len, at, n);
     b->len += n;
 }
 
