@@ -97,7 +97,7 @@ begun(own, D) ->
     Cookie = own_cookie(),
     maybe_ready(start_own(D#daemon{cookie = Cookie}));
 begun(Mode, D) ->
-    case emmap_net:read_cookie(emmap_config:get(cookie_file)) of
+    case read_cookie(Mode, emmap_config:get(cookie_file), is_alive()) of
         {error, Reason} -> {error, Reason};
         Found -> begun(Mode, Found, D)
     end.
@@ -127,6 +127,10 @@ maybe_distributed(Cookie, #daemon{node = Node} = D) ->
             _ = terminate(Reason, D),
             {error, Reason}
     end.
+
+%% A node that has a cookie meets a daemon of its cluster with that, unless told otherwise.
+read_cookie(external, default, true) -> none;
+read_cookie(_Mode, File, _IsAlive) -> emmap_net:read_cookie(File).
 
 cookie({ok, Cookie}) -> Cookie;
 cookie(none) -> none.
