@@ -79,6 +79,12 @@ static void on_signal(uv_signal_t *signal, int number)
     }
 }
 
+static void stop_at_end_of_input(struct daemon *d)
+{
+    log_notice("stopping, for standard input has closed");
+    stop(d, EXIT_SUCCESS);
+}
+
 static void on_input(uv_poll_t *input, int status, int events)
 {
     struct daemon *d = input->data;
@@ -88,8 +94,7 @@ static void on_input(uv_poll_t *input, int status, int events)
     if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
     uv_poll_stop(input);
-    log_notice("stopping, for standard input has closed");
-    stop(d, EXIT_SUCCESS);
+    stop_at_end_of_input(d);
 }
 
 /* ---- what the node tells ---- */
@@ -203,7 +208,7 @@ static void watch_input(struct daemon *d)
     d->watches_input = uv_poll_init(&d->loop, &d->input, STDIN_FILENO) == 0;
     d->input.data = d;
     if (!d->watches_input || uv_poll_start(&d->input, UV_READABLE, on_input) != 0)
-        stop(d, EXIT_SUCCESS);
+        stop_at_end_of_input(d);
 }
 
 static bool open_server(struct daemon *d)
