@@ -82,7 +82,7 @@ static uint32_t hash_of(struct span name)
 
 static bool has_name(const struct op *row, struct span name)
 {
-    return strncmp(row->name, (const char *)name.at, name.len) == 0 && row->name[name.len] == '\0';
+    return span_equal(span_text(row->name), name);
 }
 
 __attribute__((constructor)) static void fill_buckets(void)
