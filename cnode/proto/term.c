@@ -20,17 +20,33 @@ static bool pass(struct walk *w, size_t n)
     return true;
 }
 
+static bool is_character(uint64_t c)
+{
+    return c < 0xd800 || (c > 0xdfff && c <= 0x10ffff);
+}
+
+/* As strict as the peers: one that is sent an atom it cannot read closes the connection. */
 static bool utf8_atom(const uint8_t *at, size_t len)
 {
+    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000}; /* by the bytes that follow */
     size_t chars = 0;
     for (size_t i = 0; i < len; chars++) {
-        uint8_t c = at[i++];
-        size_t more = c < 0x80 ? 0 : c >> 5 == 6 ? 1 : c >> 4 == 14 ? 2 : c >> 3 == 30 ? 3 : 4;
+        const uint8_t lead = at[i++];
+        const size_t more = lead < 0x80       ? 0
+                            : lead >> 5 == 6  ? 1
+                            : lead >> 4 == 14 ? 2
+                            : lead >> 3 == 30 ? 3
+                                              : 4;
         if (more == 4 || more > len - i)
             return false;
-        for (; more > 0; more--)
-            if (at[i++] >> 6 != 2)
+        uint32_t c = more == 0 ? lead : lead & (0x3fu >> more);
+        for (const size_t end = i + more; i < end; i++) {
+            if (at[i] >> 6 != 2)
                 return false;
+            c = c << 6 | (at[i] & 0x3fu);
+        }
+        if (c < least[more] || !is_character(c))
+            return false;
     }
     return chars <= 255;
 }
@@ -108,17 +124,78 @@ static bool pass_arity(struct walk *w, size_t head, uint32_t each, uint32_t more
     return true;
 }
 
+static bool pass_small_integer(struct walk *w)
+{
+    const uint8_t *tag = w->at;
+    if (!pass(w, 1))
+        return false;
+    return *tag == ERL_SMALL_INTEGER_EXT ? pass(w, 1) : *tag == ERL_INTEGER_EXT && pass(w, 4);
+}
+
+static bool pass_pid(struct walk *w)
+{
+    const uint8_t *tag = w->at;
+    if (!pass(w, 1))
+        return false;
+    return *tag == ERL_PID_EXT ? pass_identity(w, 9)
+                               : *tag == ERL_NEW_PID_EXT && pass_identity(w, 12);
+}
+
+/* Its free variables are terms inside. The size that it says it has is of no use to anybody. */
 static bool pass_fun(struct walk *w, uint32_t *terms)
 {
     enum { SIZE = 4, ARITY = 1, UNIQ = 16, INDEX = 4, FREE = 4 };
     const uint8_t *at = w->at;
     if (!pass(w, SIZE + ARITY + UNIQ + INDEX + FREE))
         return false;
-    uint64_t n = (uint64_t)get_be32(at + SIZE + ARITY + UNIQ + INDEX) + 4;
-    if (n > w->left)
+    if (!pass_whole_atom(w) || !pass_small_integer(w) || !pass_small_integer(w) || !pass_pid(w))
         return false;
-    *terms = (uint32_t)n;
-    return true;
+    *terms = get_be32(at + SIZE + ARITY + UNIQ + INDEX);
+    return *terms <= w->left;
+}
+
+static bool pass_bits(struct walk *w)
+{
+    const uint8_t *at = w->at; /* length, bits of the last byte */
+    if (!pass(w, 5))
+        return false;
+    const uint32_t len = get_be32(at);
+    return (len == 0) == (at[4] == 0) && at[4] <= 8 && pass(w, len);
+}
+
+static const uint8_t *after_digits(const uint8_t *at)
+{
+    while (*at >= '0' && *at <= '9')
+        at++;
+    return at;
+}
+
+/* 31 bytes: D.D or D.DeD, each D some digits, and a zero byte. */
+static bool pass_float_text(struct walk *w)
+{
+    const uint8_t *at = w->at;
+    if (!pass(w, 31) || at[30] != 0)
+        return false;
+    at += *at == '-';
+    const uint8_t *end = after_digits(at);
+    if (end == at || *end != '.')
+        return false;
+    at = end + 1;
+    end = after_digits(at);
+    if (end == at)
+        return false;
+    if (*end == 'e') {
+        at = end + 1;
+        at += *at == '+' || *at == '-';
+        end = after_digits(at);
+    }
+    return end > at && *end == 0;
+}
+
+static bool pass_float(struct walk *w)
+{
+    const uint8_t *at = w->at;
+    return pass(w, 8) && (get_be16(at) & 0x7ff0) != 0x7ff0; /* NaN, infinite */
 }
 
 /* One term without the terms inside it; their number in *terms. */
@@ -131,8 +208,8 @@ static bool pass_head(struct walk *w, uint32_t *terms)
     switch (*tag) {
     case ERL_SMALL_INTEGER_EXT: return pass(w, 1);
     case ERL_INTEGER_EXT: return pass(w, 4);
-    case ERL_FLOAT_EXT: return pass(w, 31);
-    case NEW_FLOAT_EXT: return pass(w, 8);
+    case ERL_FLOAT_EXT: return pass_float_text(w);
+    case NEW_FLOAT_EXT: return pass_float(w);
     case ERL_ATOM_EXT:
     case ERL_SMALL_ATOM_EXT:
     case ERL_ATOM_UTF8_EXT:
@@ -148,7 +225,7 @@ static bool pass_head(struct walk *w, uint32_t *terms)
     case ERL_NIL_EXT: return true;
     case ERL_STRING_EXT: return pass_counted(w, 2, 0);
     case ERL_BINARY_EXT: return pass_counted(w, 4, 0);
-    case ERL_BIT_BINARY_EXT: return pass_counted(w, 4, 1);
+    case ERL_BIT_BINARY_EXT: return pass_bits(w);
     case ERL_SMALL_BIG_EXT: return pass_counted(w, 1, 1);
     case ERL_LARGE_BIG_EXT: return pass_counted(w, 4, 1);
     case ERL_EXPORT_EXT: return pass_export(w);
@@ -329,7 +406,7 @@ static void copy_bytes(struct term *t, struct buf *scratch)
 
 static void flatten(struct term *t, struct buf *scratch)
 {
-    uint32_t due[TERM_MAX_DEPTH]; /* elements and tails; term_check has bounded the depth */
+    uint32_t due[TERM_MAX_DEPTH + 1]; /* elements and tails; term_check has bounded the depth */
     int depth = 0;
     due[0] = 1;
     while (depth >= 0 && !t->bad) {
@@ -338,11 +415,15 @@ static void flatten(struct term *t, struct buf *scratch)
             continue;
         }
         due[depth]--;
+        const bool tail = depth > 0 && due[depth] == 0;
         const int tag = term_tag(t);
         if (tag == ERL_NIL_EXT) {
             t->index++;
-        } else if (tag == ERL_LIST_EXT && depth + 1 < TERM_MAX_DEPTH) {
+        } else if (tag == ERL_LIST_EXT) {
+            must(depth < TERM_MAX_DEPTH);
             due[++depth] = (uint32_t)term_list(t) + 1;
+        } else if (tail && tag == ERL_SMALL_INTEGER_EXT) {
+            t->bad = true; /* a byte is an element only */
         } else {
             copy_bytes(t, scratch);
         }
@@ -387,7 +468,7 @@ struct span term_name(struct term *t, struct buf *scratch)
         const int n = term_list(t);
         for (int i = 0; i < n && !t->bad; i++) {
             uint64_t c = term_uint64(t);
-            if (c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+            if (!is_character(c))
                 t->bad = true;
             else
                 put_utf8(scratch, c);

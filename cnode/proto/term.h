@@ -10,7 +10,8 @@ enum { TERM_MAX_DEPTH = 256, TERM_ATOM_BYTES = 255 * 4 + 1 };
 
 /* term_check walks one term at `at` without a version byte; its length in bytes, or 0 where it is
  * not whole, deeper than TERM_MAX_DEPTH, has an atom of over 255 characters or that is no UTF-8,
- * is compressed, or is of a kind that does not travel (atom cache, exports of unknown form). */
+ * is compressed, is of a kind that does not travel (atom cache), or has a float, a bit string, a
+ * fun or an export that no Erlang node can read. */
 size_t term_check(struct span at);
 
 /* A cursor over bytes that term_check has passed. `bad` sticks: set by the first read that finds
@@ -27,8 +28,8 @@ struct term term_in(struct span checked);
 
 /* The arity of the tuple, list (elements before the tail) or map (pairs); its elements come next.
  * A list's tail comes after them: term_list_end passes a proper one and is bad for any other.
- * term_list takes a list in any form; strings of bytes (STRING_EXT) have to be asked for by
- * term_is_string before. */
+ * term_list takes a list in any form; strings of bytes (STRING_EXT) are told
+ * apart by term_tag before. */
 int term_tuple(struct term *t);
 int term_list(struct term *t);
 void term_list_end(struct term *t);
