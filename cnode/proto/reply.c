@@ -10,7 +10,8 @@ void reply_atom(struct buf *out, const char *name)
     uint8_t *at = buf_grow(out, strlen(name) + SMALL_TERM);
     if (at == NULL)
         return;
-    ei_encode_atom_as((char *)at, &n, name, ERLANG_UTF8, ERLANG_UTF8);
+    if (ei_encode_atom_as((char *)at, &n, name, ERLANG_UTF8, ERLANG_UTF8) != 0)
+        out->failed = true; /* longer than an atom can be */
     out->len += (size_t)n;
 }
 
@@ -80,6 +81,8 @@ void reply_raw(struct buf *out, struct span term)
 
 uint8_t *reply_bytes(struct buf *out, size_t n)
 {
+    if (n > UINT32_MAX)
+        out->failed = true;
     if (n > UINT32_MAX || buf_grow(out, n + 5) == NULL)
         return NULL;
     put_counted(out, ERL_BINARY_EXT, n);
