@@ -292,7 +292,7 @@ static enum err give_handle(struct pending *p)
     struct client *c = p->request.client;
     struct entry *e = p->entry;
     const struct open *o = p->open;
-    if (c->gone)
+    if (c->gone || c->server->stopping)
         return ERR_CLOSED;
     if (c->handle_count >= c->server->options.max_handles)
         return ERR_MAX_HANDLES;

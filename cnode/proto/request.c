@@ -118,7 +118,7 @@ void request_answer(const struct request *r, struct span reply)
         buf_cut(out, from);
         reply_tuple(out, 2);
         reply_raw(out, r->tag);
-        reply_error(out, ERR_MAX_FRAME);
+        reply_error(out, ERR_MAX_UNSENT);
     }
     c->outlet.end(c->conn);
 }

@@ -42,6 +42,7 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_HELD, ERR_
     X(KIND_REGION, WRONG_KIND, "region", "the object is a region")                                 \
     X(KIND_COUNTERS, WRONG_KIND, "counters", "the object is a set of counters")                    \
     X(MAX_FRAME, LIMIT, "max_frame", "longer than a frame may be")                                 \
+    X(MAX_UNSENT, LIMIT, "max_unsent", "too many answers wait unsent")                             \
     X(MAX_PENDING, LIMIT, "max_pending", "too many requests wait")                                 \
     X(MAX_OBJECTS, LIMIT, "max_objects", "too many open objects")                                  \
     X(MAX_HANDLES, LIMIT, "max_handles", "too many open handles")

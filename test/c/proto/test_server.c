@@ -589,6 +589,28 @@ static void objects_and_handles_are_limited(void **state)
     is(ask(&peer, "{open,\"more\",0,8,[create,write]}"), "{error,{limit,max_handles}}");
 }
 
+static void note(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* Neither fixture: the engine stops while the peer is there. */
+static void the_engine_stops_beside_an_opening(void **state)
+{
+    (void)state;
+    bool stopped = false;
+    setup(state);
+    const uint64_t f = open_new("f", 8);
+    call(&peer, make_term("{open,\"g\",0,8,[create,write]}"));
+    call(&peer, make_term("{sync,%" PRIu64 "}", f));
+    server_stop(host.server, note, &stopped);
+    for (int i = 0; !stopped && i < 1000; i++)
+        uv_run(&host.loop, UV_RUN_ONCE);
+    assert_true(stopped);
+    peer_close(&peer);
+    host_free(&host);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -624,6 +646,7 @@ int main(void)
         TEST(information_is_a_map),
         TEST(too_long_messages_are_refused_to_their_callers),
         TEST(objects_and_handles_are_limited),
+        cmocka_unit_test(the_engine_stops_beside_an_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

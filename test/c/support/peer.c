@@ -40,6 +40,12 @@ void host_close(struct host *h)
     server_stop(h->server, on_stopped, &stopped);
     uv_run(&h->loop, UV_RUN_DEFAULT);
     assert_true(stopped);
+    host_free(h);
+}
+
+void host_free(struct host *h)
+{
+    uv_run(&h->loop, UV_RUN_DEFAULT);
     server_close(h->server);
     assert_int_equal(uv_loop_close(&h->loop), 0);
     folder_remove(h->dir);

@@ -34,6 +34,7 @@ struct peer {
 void host_init(struct host *h);
 void host_open(struct host *h);
 void host_close(struct host *h); /* orderly; every peer has gone before */
+void host_free(struct host *h);  /* the server has stopped already */
 
 void peer_open(struct peer *p, struct host *h, const char *node);
 void peer_close(struct peer *p);
