@@ -5,6 +5,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "proto/reply.h"
 #include "proto/term.h"
 
 /* A process of the peer that the engine watches; in the table, or among the ended. */
@@ -79,17 +80,6 @@ static bool read_is_auth(struct span message, struct span *pid, struct span *tag
     return term_done(&t);
 }
 
-/* The reference of a tag [alias|Ref]; empty for any other tag. */
-static struct span alias_of(struct span tag)
-{
-    struct term t = term_in(tag);
-    if (term_tag(&t) != ERL_LIST_EXT || term_list(&t) != 1 || !term_is_atom(&t, "alias"))
-        return span_of(NULL, 0);
-    const int kind = term_tag(&t);
-    return kind == ERL_NEWER_REFERENCE_EXT || kind == ERL_NEW_REFERENCE_EXT ? term_any(&t)
-                                                                            : span_of(NULL, 0);
-}
-
 static size_t begin_answer(struct actor *a, struct span pid, struct span alias)
 {
     uint8_t own[SELF_PID_BYTES];
@@ -106,18 +96,16 @@ static size_t begin_answer(struct actor *a, struct span pid, struct span alias)
 
 static void net_kernel_message(struct actor *a, struct span message)
 {
-    static const uint8_t pair[] = {ERL_SMALL_TUPLE_EXT, 2};
-    static const uint8_t yes[] = {ERL_SMALL_ATOM_UTF8_EXT, 3, 'y', 'e', 's'};
     struct span pid;
     struct span tag;
     if (!read_is_auth(message, &pid, &tag) || self_node_of_pid(pid).len == 0) {
         a->ignored++;
         return;
     }
-    const size_t start = begin_answer(a, pid, alias_of(tag));
-    buf_put(a->out, pair, sizeof pair);
-    buf_put(a->out, tag.at, tag.len);
-    buf_put(a->out, yes, sizeof yes);
+    const size_t start = begin_answer(a, pid, term_alias(tag));
+    reply_tuple(a->out, 2);
+    reply_raw(a->out, tag);
+    reply_atom(a->out, "yes");
     end_frame(a, start);
 }
 
@@ -195,28 +183,15 @@ static bool read_spawn_options(struct span options, uint8_t *flags)
 /* {undef, [{Module, Function, Args, []}]} */
 static void put_undef(struct buf *out, struct span module, struct span function, struct span args)
 {
-    static const uint8_t before[] = {ERL_SMALL_TUPLE_EXT,
-                                     2,
-                                     ERL_SMALL_ATOM_UTF8_EXT,
-                                     5,
-                                     'u',
-                                     'n',
-                                     'd',
-                                     'e',
-                                     'f',
-                                     ERL_LIST_EXT,
-                                     0,
-                                     0,
-                                     0,
-                                     1,
-                                     ERL_SMALL_TUPLE_EXT,
-                                     4};
-    static const uint8_t after[] = {ERL_NIL_EXT, ERL_NIL_EXT};
-    buf_put(out, before, sizeof before);
-    buf_put(out, module.at, module.len);
-    buf_put(out, function.at, function.len);
-    buf_put(out, args.at, args.len);
-    buf_put(out, after, sizeof after);
+    reply_tuple(out, 2);
+    reply_atom(out, "undef");
+    reply_list(out, 1);
+    reply_tuple(out, 4);
+    reply_raw(out, module);
+    reply_raw(out, function);
+    reply_raw(out, args);
+    reply_nil(out);
+    reply_nil(out);
 }
 
 /* The signal of a spawned process that ended because there is no such function. */

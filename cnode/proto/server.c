@@ -176,16 +176,6 @@ static bool is_reference(struct span term)
            (term.at[0] == ERL_NEWER_REFERENCE_EXT || term.at[0] == ERL_NEW_REFERENCE_EXT);
 }
 
-/* [alias|Ref] is answered to Ref; false for any other tag. */
-static bool alias_of(struct span tag, struct span *ref)
-{
-    struct term t = term_in(tag);
-    if (term_tag(&t) != ERL_LIST_EXT || term_list(&t) != 1 || !term_is_atom(&t, "alias"))
-        return false;
-    *ref = term_any(&t);
-    return !t.bad && is_reference(*ref);
-}
-
 /* {Pid, Tag} */
 static bool caller_of(struct term *t, struct request *r)
 {
@@ -193,10 +183,10 @@ static bool caller_of(struct term *t, struct request *r)
         return false;
     r->from = term_any(t);
     r->tag = term_any(t);
-    r->to = r->from;
     if (t->bad || !is_pid(r->from))
         return false;
-    alias_of(r->tag, &r->to);
+    const struct span alias = term_alias(r->tag);
+    r->to = alias.len > 0 ? alias : r->from;
     return true;
 }
 

@@ -492,6 +492,16 @@ struct span term_any(struct term *t)
     return span_of(at, len);
 }
 
+struct span term_alias(struct span tag)
+{
+    struct term t = term_in(tag);
+    if (term_tag(&t) != ERL_LIST_EXT || term_list(&t) != 1 || !term_is_atom(&t, "alias"))
+        return span_of(NULL, 0);
+    const int kind = term_tag(&t);
+    const bool reference = kind == ERL_NEWER_REFERENCE_EXT || kind == ERL_NEW_REFERENCE_EXT;
+    return reference ? term_any(&t) : span_of(NULL, 0);
+}
+
 bool term_done(const struct term *t)
 {
     return !t->bad && t->index == t->end;

@@ -59,6 +59,9 @@ struct span term_name(struct term *t, struct buf *scratch);
 /* The raw name bytes of an atom, in whatever encoding it came. */
 struct span term_atom_bytes(struct term *t);
 
+/* The reference in the tag [alias|Ref] of a call; empty for any other tag. */
+struct span term_alias(struct span tag);
+
 /* The tag byte of the next term (see ei.h: ERL_BINARY_EXT, ...), 0 at the end. */
 int term_tag(const struct term *t);
 
