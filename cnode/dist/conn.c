@@ -1,10 +1,10 @@
 #include "dist/conn.h"
 
 #include <ei.h>
-#include <sys/random.h>
 #include <utlist.h>
 
 #include "sys/log.h"
+#include "sys/os.h"
 
 enum {
     ROOM = 64 * 1024,   /* read at once, and what one peer may send in a turn of the loop */
@@ -542,8 +542,7 @@ static void on_turn(uv_idle_t *turn)
 static int start(struct conn *c, uv_stream_t *listener)
 {
     uint8_t random[HANDSHAKE_RANDOM];
-    if (getrandom(random, sizeof random, 0) != sizeof random)
-        return UV_EAGAIN;
+    os_random(random, sizeof random);
     handshake_init(&c->handshake, &c->hub->handshake, random);
     const int bad = uv_accept(listener, stream(c));
     if (bad != 0)

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "sys/log.h"
+#include "sys/os.h"
 
 enum {
     DEFAULT_PORT = 4369,
@@ -246,7 +247,7 @@ static void start_epmd(struct epmd *e)
         return;
     }
     e->starter->data = e;
-    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    os_keep_descriptors(3);
     const int bad = uv_spawn(e->loop, e->starter, &options);
     if (bad != 0) {
         forget_starter(e);

@@ -1,4 +1,3 @@
-#include <dirent.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -7,6 +6,7 @@
 #include "proto/ops.h"
 #include "proto/reply.h"
 #include "sys/log.h"
+#include "sys/os.h"
 #include "sys/work.h"
 
 enum { PROTOCOL = 1 };
@@ -182,18 +182,6 @@ static uint64_t mapped_bytes(const struct server *s)
     return sum;
 }
 
-static uint64_t open_descriptors(void)
-{
-    uint64_t n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (dir == NULL)
-        return 0;
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n - 3; /* `.`, `..` and the descriptor of this very look */
-}
-
 static void reply_workers(struct buf *out)
 {
     const char *set = getenv("UV_THREADPOOL_SIZE");
@@ -240,7 +228,7 @@ enum err op_info(struct call *c)
     reply_key_uint64(out, "clients", connected(s));
     reply_key_uint64(out, "rss", rss);
     reply_key_uint64(out, "mapped", mapped_bytes(s));
-    reply_key_uint64(out, "fds", open_descriptors());
+    reply_key_uint64(out, "fds", os_descriptors());
     reply_key_uint64(out, "loop_lag_us", s->loop_lag_us);
     reply_atom(out, "journal");
     reply_map(out, 0);

@@ -1,13 +1,13 @@
 #include "proto/server.h"
 
 #include <ei.h>
-#include <sys/random.h>
 
 #include "proto/engine.h"
 #include "proto/handle.h"
 #include "proto/line.h"
 #include "proto/reply.h"
 #include "sys/guard.h"
+#include "sys/os.h"
 
 enum { COUNTED_BITS = 31, LAG_EACH_MS = 1000 };
 
@@ -36,7 +36,7 @@ static void start_lag_timer(struct server *s)
 static uint64_t first_id_of_life(void)
 {
     uint32_t life;
-    must(getrandom(&life, sizeof life, 0) == sizeof life);
+    os_random(&life, sizeof life);
     return ((uint64_t)(life & 0x0fffffff) | 1) << COUNTED_BITS;
 }
 

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 
 #include "store/counter.h"
 #include "sys/guard.h"
@@ -45,7 +44,7 @@ static enum err make_named(const struct opening *o, struct place place, int *mad
 {
     uint64_t number;
     char name[32];
-    must(getrandom(&number, sizeof number, 0) == sizeof number);
+    os_random(&number, sizeof number);
     snprintf(name, sizeof name, ".emmap-%016jx", (uintmax_t)number);
     int fd = os.open_beneath(place.dir, name, O_RDWR | O_CREAT | O_EXCL, o->mode);
     if (fd < 0)

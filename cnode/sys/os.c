@@ -1,5 +1,6 @@
 #include "sys/os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -8,9 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+#include "sys/bytes.h"
 
 /* Linux: openat2, O_TMPFILE, OFD locks, sync_file_range, mincore, statfs magic. */
 
@@ -157,3 +161,29 @@ struct os os = {
     .resident = linux_resident,
     .is_local = linux_is_local,
 };
+
+void os_random(void *to, size_t n)
+{
+    ssize_t got;
+    do
+        got = getrandom(to, n, 0);
+    while (got < 0 && errno == EINTR);
+    must(got == (ssize_t)n);
+}
+
+void os_keep_descriptors(unsigned first)
+{
+    must(close_range(first, ~0U, CLOSE_RANGE_CLOEXEC) == 0);
+}
+
+size_t os_descriptors(void)
+{
+    size_t n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    if (dir == NULL)
+        return 0;
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n - 3; /* `.`, `..` and the descriptor of this very look */
+}

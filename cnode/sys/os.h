@@ -46,4 +46,15 @@ struct os {
 /* The calls of this host; a test may put its own in and back. */
 extern struct os os;
 
+/* Calls that do not fail. */
+
+/* os_random fills n bytes, at most 256, with what nobody can guess. */
+void os_random(void *to, size_t n);
+
+/* os_keep_descriptors: programs that are started get none from `first` on. */
+void os_keep_descriptors(unsigned first);
+
+/* os_descriptors counts the open descriptors of this process. */
+size_t os_descriptors(void);
+
 #endif
