@@ -1,11 +1,11 @@
 #include "dist/node.h"
 
 #include <arpa/inet.h>
-#include <sys/random.h>
 #include <utlist.h>
 
 #include "dist/epmd.h"
 #include "sys/log.h"
+#include "sys/os.h"
 
 enum {
     BACKLOG = 128,
@@ -225,18 +225,16 @@ struct node *node_open(uv_loop_t *loop, struct server *server, const struct node
 {
     uint32_t random;
     struct node *n = calloc(1, sizeof *n);
-    if (n == NULL || getrandom(&random, sizeof random, 0) != sizeof random) {
-        snprintf(why, NAME_WHY, "no memory or no random numbers");
-        free(n);
+    snprintf(why, NAME_WHY, "no memory");
+    if (n == NULL)
         return NULL;
-    }
+    os_random(&random, sizeof random);
     n->options = *options;
     n->events = events;
     n->arg = arg;
     self_init(&n->self, options->name->full, random);
     fill_hub(n, loop, server);
     if (!conn_hub_open(&n->hub)) {
-        snprintf(why, NAME_WHY, "no memory");
         free(n);
         return NULL;
     }
