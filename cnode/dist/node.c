@@ -238,6 +238,7 @@ struct node *node_open(uv_loop_t *loop, struct server *server, const struct node
         free(n);
         return NULL;
     }
+    why[0] = '\0';
     uv_tcp_init(loop, &n->listener);
     n->listener.data = n;
     if (begin(n, why))
