@@ -113,8 +113,8 @@ enum err map_allocate(struct map *m)
 /* A larger reservation elsewhere, with the same bytes. What is no view of the file is copied. */
 static enum err move(struct map *m, uint64_t size)
 {
-    uint8_t *at;
-    uint64_t reserved;
+    uint8_t *at = NULL;
+    uint64_t reserved = 0;
     enum err e = reserve(size, &at, &reserved);
     if (e != OK)
         return e;

@@ -111,7 +111,8 @@ static int linux_resident(void *at, size_t len)
     uint8_t *page = (uint8_t *)((uintptr_t)at & ~(uintptr_t)(PAGE - 1));
     const uint8_t *end = (uint8_t *)at + len;
     while (page < end) {
-        size_t n = (size_t)(end - page) < PIECE * PAGE ? (size_t)(end - page) : PIECE * PAGE;
+        const size_t left = (size_t)(end - page), most = (size_t)PIECE * PAGE;
+        const size_t n = left < most ? left : most;
         if (mincore(page, n, in) != 0)
             return -1;
         for (size_t i = 0; i < (n + PAGE - 1) / PAGE; i++)
