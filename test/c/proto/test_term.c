@@ -84,10 +84,9 @@ static void keep_containers(void)
     keep(RAW("\x6c\0\0\0\2jjm\0\0\0\1x"));
     keep(RAW("\x74\0\0\0\2w\1aa\1w\1bt\0\0\0\0"));
     keep(RAW("\x69\0\0\0\2a\1a\2"));
-    uint8_t many[5 + 300 * 2];
-    memcpy(many, "\x69\0\0\x01\x2c", 5);
-    for (size_t i = 5; i < sizeof many; i += 2)
-        memcpy(many + i, "a\7", 2);
+    uint8_t many[5 + 300 * 2] = "i\0\0\1\x2c";
+    for (size_t i = 5; i < sizeof many; i++)
+        many[i] = i % 2 == 0 ? 7 : 'a';
     keep(span_of(many, sizeof many));
 }
 
@@ -139,16 +138,8 @@ static int teardown(void **state)
 
 /* --- looking at all of a term ---------------------------------------------------------------- */
 
-/* Reads a term by the cursor, each part by the functions for its type, and by some others on
- * copies of the cursor, which may go bad but nowhere else. */
-static void read_all(struct term *t, bool *has_fun);
-
-static void read_many(struct term *t, int n, bool *has_fun)
-{
-    while (n-- > 0)
-        read_all(t, has_fun);
-}
-
+/* Reads what stands at the cursor by the functions for other types, on copies of it, which may go
+ * bad but nowhere else. */
 static void read_wrongly(struct term t)
 {
     char name[TERM_ATOM_BYTES];
@@ -168,39 +159,52 @@ static void read_wrongly(struct term t)
     buf_fini(&scratch);
 }
 
-static void read_all(struct term *t, bool *has_fun)
+/* Reads one part by the function for its type; how many parts are inside. */
+static int read_part(struct term *t)
 {
     char name[TERM_ATOM_BYTES];
     read_wrongly(*t);
     switch (term_tag(t)) {
     case ERL_SMALL_TUPLE_EXT:
-    case ERL_LARGE_TUPLE_EXT: read_many(t, term_tuple(t), has_fun); break;
-    case ERL_LIST_EXT: read_many(t, term_list(t) + 1, has_fun); break;
-    case ERL_NIL_EXT: assert_int_equal(term_list(t), 0); break;
-    case ERL_MAP_EXT: read_many(t, 2 * term_map(t), has_fun); break;
-    case ERL_BINARY_EXT: term_binary(t); break;
-    case ERL_STRING_EXT: term_string(t); break;
+    case ERL_LARGE_TUPLE_EXT: return term_tuple(t);
+    case ERL_LIST_EXT: return term_list(t) + 1;
+    case ERL_NIL_EXT: return term_list(t);
+    case ERL_MAP_EXT: return 2 * term_map(t);
+    case ERL_BINARY_EXT: term_binary(t); return 0;
+    case ERL_STRING_EXT: term_string(t); return 0;
     case ERL_ATOM_EXT:
     case ERL_SMALL_ATOM_EXT:
     case ERL_ATOM_UTF8_EXT:
-    case ERL_SMALL_ATOM_UTF8_EXT: term_atom(t, name); break;
-    case ERL_NEW_FUN_EXT: *has_fun = true; /* fall through */
-    default: term_any(t); break;
+    case ERL_SMALL_ATOM_UTF8_EXT: term_atom(t, name); return 0;
+    default: term_any(t); return 0;
     }
-    assert_false(t->bad);
+}
+
+/* Reads all of a term by the cursor. Is there a fun in it? */
+static bool read_all(struct span term)
+{
+    bool has_fun = false;
+    struct term t = term_in(term);
+    for (int parts = 1; parts > 0; parts--) {
+        has_fun |= term_tag(&t) == ERL_NEW_FUN_EXT;
+        parts += read_part(&t);
+        assert_false(t.bad);
+    }
+    assert_true(term_done(&t));
+    return has_fun;
 }
 
 /* A copy of the bytes at the end of memory: reading on behind them, also by ei, is a fault. */
 static struct span at_the_edge(struct span bytes)
 {
-    enum { SIZE = 1 << 16 };
+    static const size_t size = 1 << 16;
     static uint8_t *edge;
     if (edge == NULL) {
-        edge = mmap(NULL, 2 * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        must(edge != MAP_FAILED && mprotect(edge + SIZE, SIZE, PROT_NONE) == 0);
+        edge = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        must(edge != MAP_FAILED && mprotect(edge + size, size, PROT_NONE) == 0);
     }
-    must(bytes.len <= SIZE);
-    uint8_t *to = edge + SIZE - bytes.len;
+    must(bytes.len <= size);
+    uint8_t *to = edge + size - bytes.len;
     memcpy(to, bytes.at, bytes.len);
     return span_of(to, bytes.len);
 }
@@ -210,18 +214,15 @@ static size_t check(struct span bytes)
 {
     const struct span exact = at_the_edge(bytes);
     const size_t len = term_check(exact);
-    bool has_fun = false;
     if (len == 0)
         return 0;
     assert_true(len <= bytes.len);
     const struct span alone = at_the_edge(span_of(bytes.at, len));
     assert_int_equal(term_check(alone), len);
-    struct term t = term_in(alone);
-    read_all(&t, &has_fun);
-    assert_true(term_done(&t));
+    const bool has_fun = read_all(alone);
     int index = 0;
     /* the length that a fun says it has is not ours to judge */
-    if (!has_fun && (ei_skip_term(t.buf, &index) != 0 || (size_t)index != len))
+    if (!has_fun && (ei_skip_term((const char *)alone.at, &index) != 0 || (size_t)index != len))
         fail_msg("ei ends at %d, not at %zu", index, len);
     return len;
 }
@@ -432,16 +433,18 @@ static void wrong_parts_are_refused(void **state)
 /* An ATOM_UTF8_EXT or ATOM_EXT of n times these bytes. */
 static size_t check_atom(uint8_t tag, const char *character, size_t n, char *name)
 {
-    uint8_t bytes[3 + 4 * 300];
-    const size_t each = strlen(character);
-    bytes[0] = tag;
-    put_be16(bytes + 1, (uint16_t)(each * n));
+    struct buf b;
+    uint8_t head[3] = {tag};
+    put_be16(head + 1, (uint16_t)(strlen(character) * n));
+    buf_init(&b, 2000);
+    buf_put(&b, head, sizeof head);
     for (size_t i = 0; i < n; i++)
-        memcpy(bytes + 3 + each * i, character, each);
-    const size_t len = check(span_of(bytes, 3 + each * n));
-    struct term t = term_in(span_of(bytes, len));
+        buf_put(&b, character, strlen(character));
+    const size_t len = check(span_of(b.at, b.len));
+    struct term t = term_in(span_of(b.at, len));
     if (len > 0)
         term_atom(&t, name);
+    buf_fini(&b);
     return len;
 }
 

@@ -32,11 +32,10 @@ static void open_file(bool writable)
 /* Three counters 10, 20, 30, as the NIF library writes them, and 1000 bytes of something else. */
 static void open_three(bool writable)
 {
-    uint8_t file[1040];
-    memset(file, 0xee, sizeof file);
-    memcpy(file, "EMMAP01\n\3\0\0\0\0\0\0\0", 16);
-    for (unsigned i = 0; i < 3; i++)
-        put_le64(file + 16 + 8 * (size_t)i, 10 * (i + 1));
+    uint8_t file[1040] = "EMMAP01\n\3";
+    memset(file + 40, 0xee, sizeof file - 40);
+    for (uint64_t i = 0; i < 3; i++)
+        put_le64(file + 16 + 8 * i, 10 * (i + 1));
     write_file(file, sizeof file);
     open_file(writable);
     assert_int_equal(counter_count(&counters.map, &counters.count), OK);

@@ -269,6 +269,52 @@ static void a_new_file_is_whole_or_not_there(void **state)
     }
 }
 
+static char steps[16]; /* f: a file was synced, d: a directory, l: a name was given */
+
+static void step(char what)
+{
+    const size_t n = strlen(steps);
+    must(n + 1 < sizeof steps);
+    steps[n] = what;
+}
+
+static int sync_all_seen(int fd)
+{
+    struct stat st;
+    must(fstat(fd, &st) == 0);
+    step(S_ISDIR(st.st_mode) ? 'd' : 'f');
+    return real.sync_all(fd);
+}
+
+static int link_unnamed_seen(int fd, int at, const char *name)
+{
+    step('l');
+    return real.link_unnamed(fd, at, name);
+}
+
+static int link_seen(int at, const char *from, const char *to)
+{
+    step('l');
+    return real.link(at, from, to);
+}
+
+static void a_new_file_is_on_disk_before_its_name_is(void **state)
+{
+    (void)state;
+    os.sync_all = sync_all_seen;
+    os.link_unnamed = link_unnamed_seen;
+    os.link = link_seen;
+    for (int named = 0; named < 2; named++) {
+        os.open_unnamed = named ? no_unnamed : real.open_unnamed;
+        memset(steps, 0, sizeof steps);
+        assert_int_equal(try_object(a_region(100)), OK);
+        assert_string_equal(steps, "fld");
+        assert_int_equal(try_object(a_region(100)), OK); /* it is there */
+        assert_string_equal(steps, "fld");
+        empty_directory();
+    }
+}
+
 /* --- two at once ----------------------------------------------------------------------------- */
 
 static unsigned faster;
@@ -564,6 +610,7 @@ static void a_second_opening_changes_the_first_mapping(void **state)
     (void)state;
     const struct held before = held_now();
     struct opening o = a_region(0);
+    char byte = 'x';
     write_file("0123456789", 10);
     o.write = o.create = false;
     struct object object = opened(o);
@@ -582,7 +629,8 @@ static void a_second_opening_changes_the_first_mapping(void **state)
     o.truncate = true;
     assert_int_equal(open_object(&object, &o), OK);
     assert_int_equal(object.map.size, 20);
-    assert_int_equal(object.map.at[0], 0);
+    assert_int_equal(region_read(&object, 0, &byte, 1), OK);
+    assert_int_equal(byte, 0);
     assert_int_equal(truncate(path, 3000), 0); /* by another program */
     o = a_region(0);
     assert_int_equal(open_object(&object, &o), OK);
@@ -749,6 +797,7 @@ int main(void)
         TEST(new_counters_have_their_header),
         TEST(what_is_not_to_be_made_is_not_there),
         TEST(a_new_file_is_whole_or_not_there),
+        TEST(a_new_file_is_on_disk_before_its_name_is),
         TEST(who_comes_second_finds_the_file_of_the_first),
         TEST(who_never_finds_it_gives_up),
         TEST(a_file_is_fitted_or_untouched),

@@ -1,6 +1,5 @@
 #include "support/faults.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -161,29 +160,18 @@ const char *faults_end(void)
     return faults.failed;
 }
 
-static unsigned descriptors(void)
-{
-    unsigned n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    must(dir != NULL);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static long address_space(void)
 {
-    long pages = 0;
+    char line[64] = "";
     FILE *f = fopen("/proc/self/statm", "re");
-    must(f != NULL && fscanf(f, "%ld", &pages) == 1);
+    must(f != NULL && fgets(line, sizeof line, f) != NULL);
     fclose(f);
-    return pages / 256;
+    return strtol(line, NULL, 10) / 256; /* pages of 4 KiB */
 }
 
 struct held held_now(void)
 {
-    return (struct held){.descriptors = descriptors(), .space = address_space()};
+    return (struct held){.descriptors = os_descriptors(), .space = address_space()};
 }
 
 void held_as(struct held before)

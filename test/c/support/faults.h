@@ -2,7 +2,7 @@
 #ifndef SUPPORT_FAULTS_H
 #define SUPPORT_FAULTS_H
 
-#include <stdbool.h>
+#include <stddef.h>
 
 /* From here on the n-th call (the first is 1) fails with this errno and does nothing; close and
  * unmap do their work and then tell of a failure, as Linux does. */
@@ -14,7 +14,7 @@ const char *faults_end(void);
 
 /* What this process holds. */
 struct held {
-    unsigned descriptors;
+    size_t descriptors;
     long space; /* address space in MiB */
 };
 

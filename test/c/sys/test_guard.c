@@ -13,7 +13,7 @@
 #include "support/folder.h"
 #include "sys/bytes.h"
 
-enum { PAGE = 4096 };
+#define PAGE ((size_t)4096)
 
 static char *dir;
 static uint8_t *mapped; /* three pages 'a', of which only the first is left in the file */

@@ -1,6 +1,7 @@
 /* The log in a file, and in a pipe that nobody reads. */
 #include "sys/log.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -93,15 +94,12 @@ static void a_level_lets_the_weightier_through(void **state)
 static void a_line_has_time_level_and_text(void **state)
 {
     (void)state;
-    int year, month, day, hour, minute, second, ms;
-    char level[16], rest[64];
     log_warning("disk %s is %d%% full", "a", 97);
-    assert_int_equal(sscanf(text_of(name()), "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ %15s %63[^\n]", &year,
-                            &month, &day, &hour, &minute, &second, &ms, level, rest),
-                     9);
-    assert_true(year >= 2024 && month >= 1 && month <= 12);
-    assert_string_equal(level, "warning");
-    assert_string_equal(rest, "disk a is 97% full");
+    static const char expected[] = "####-##-##T##:##:##.###Z warning disk a is 97% full\n";
+    const char *text = text_of(name());
+    assert_int_equal(strlen(text), strlen(expected));
+    for (size_t i = 0; expected[i] != '\0'; i++)
+        assert_true(expected[i] == '#' ? isdigit((unsigned char)text[i]) : text[i] == expected[i]);
 }
 
 /* Names come from peers. */
@@ -238,11 +236,11 @@ static void a_full_pipe_loses_lines_and_tells_how_many(void **state)
     log_error("last");
     const bool told_once = strcmp(piped(), "error last\n") == 0;
     pipe_end();
-    unsigned lost;
+    char *end;
     assert_true(kept > 10 && kept < WRITTEN);
-    assert_int_equal(sscanf(text, "warning %u log lines lost\n", &lost), 1);
-    assert_int_equal(kept + lost, WRITTEN);
-    assert_non_null(strstr(text, "lost\nerror next\n"));
+    assert_int_equal(strncmp(text, "warning ", 8), 0);
+    assert_int_equal(kept + strtoul(text + 8, &end, 10), WRITTEN);
+    assert_string_equal(end, " log lines lost\nerror next\n");
     assert_true(told_once);
 }
 

@@ -12,7 +12,9 @@
 #include "sys/guard.h"
 #include "sys/os.h"
 
-enum { PAGE = 4096, MOST = 40000 };
+#define PAGE ((size_t)4096)
+
+enum { MOST = 40000 };
 
 static const uint64_t past_the_reservation = (uint64_t)300 << 20;
 static const enum map_sharing sharings[] = {MAP_OF_FILE, MAP_COPY, MAP_MEMORY};

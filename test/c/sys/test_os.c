@@ -4,13 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/check.h"
 #include "support/folder.h"
 #include "sys/bytes.h"
 
-enum { PAGE = 4096 };
+#define PAGE ((size_t)4096)
 
 static char *path;
 static int dir;
@@ -193,6 +194,46 @@ static void file_systems_of_the_kernel_are_not_local(void **state)
     os.close(memory);
 }
 
+static void random_bytes_differ(void **state)
+{
+    (void)state;
+    uint8_t first[32] = {0}, second[32] = {0};
+    os_random(first, sizeof first);
+    os_random(second, sizeof second);
+    assert_memory_not_equal(first, second, sizeof first);
+}
+
+static void open_descriptors_are_counted(void **state)
+{
+    (void)state;
+    const size_t before = os_descriptors();
+    const int f = make("f");
+    assert_int_equal(os_descriptors(), before + 1);
+    os.close(f);
+    assert_int_equal(os_descriptors(), before);
+}
+
+/* In a child, that what runs the tests keeps its own. */
+static void kept_descriptors_do_not_reach_other_programs(void **state)
+{
+    (void)state;
+    const int f = make("f");
+    const int g = make("g");
+    assert_true(f < g);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        must(fcntl(f, F_SETFD, 0) == 0 && fcntl(g, F_SETFD, 0) == 0);
+        os_keep_descriptors((unsigned)g);
+        _exit(fcntl(f, F_GETFD) != 0 || fcntl(g, F_GETFD) != FD_CLOEXEC);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    os.close(f);
+    os.close(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +246,9 @@ int main(void)
         TEST(an_exclusive_lock_of_others_is_seen),
         TEST(residency_is_told_for_every_page),
         TEST(file_systems_of_the_kernel_are_not_local),
+        TEST(random_bytes_differ),
+        TEST(open_descriptors_are_counted),
+        TEST(kept_descriptors_do_not_reach_other_programs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -200,7 +200,7 @@ static void long_names_are_refused(void **state)
     const size_t most = PATH_MAX - 1 - strlen(folder_file(dir, "data/"));
     assert_int_equal(path_resolve(paths, span_of(name, most), full), OK);
     assert_int_equal(strlen(full), PATH_MAX - 1);
-    static const size_t too_long[] = {1, 2, 3, PATH_MAX, 2 * PATH_MAX};
+    static const size_t too_long[] = {1, 2, 3, PATH_MAX, PATH_MAX + 1};
     for (size_t i = 0; i < sizeof too_long / sizeof too_long[0]; i++)
         assert_int_equal(path_resolve(paths, span_of(name, most + too_long[i]), full),
                          ERR_ENAMETOOLONG);
