@@ -29,7 +29,7 @@ void actor_fini(struct actor *a)
     struct watch *next;
     HASH_ITER(hh, a->watches, w, next)
     {
-        HASH_DEL(a->watches, w);
+        HASH_DEL(a->watches, w); /* NOLINT: HASH_ITER has read `next` before */
         free(w);
     }
     LL_FOREACH_SAFE(a->ended, w, next)

@@ -65,7 +65,7 @@ size_t epmd_request(const char *alive, uint16_t port, uint8_t to[EPMD_REQUEST_MA
     put_be16(to + 7, VERSION);
     put_be16(to + 9, VERSION);
     put_be16(to + 11, (uint16_t)len);
-    memcpy(to + 13, alive, len);
+    memcpy(to + 13, alive, len); /* NOLINT(bugprone-not-null-terminated-result): counted */
     put_be16(to + 13 + len, 0);
     return 2 + FIXED + len;
 }

@@ -107,7 +107,7 @@ static void forget_names(struct entry *e)
     while (e->names != NULL) {
         struct name *name = e->names;
         e->names = name->next;
-        HASH_DEL(e->server->names, name);
+        HASH_DEL(e->server->names, name); /* NOLINT: the head is there while a member is */
         free(name);
     }
 }

@@ -106,7 +106,8 @@ static int linux_lock_shared(int fd)
 
 static int linux_resident(void *at, size_t len)
 {
-    enum { PAGE = 4096, PIECE = 256 };
+    enum { PIECE = 256 };
+    static const size_t PAGE = 4096;
     unsigned char in[PIECE];
     uint8_t *page = (uint8_t *)((uintptr_t)at & ~(uintptr_t)(PAGE - 1));
     const uint8_t *end = (uint8_t *)at + len;

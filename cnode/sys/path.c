@@ -159,7 +159,7 @@ enum err path_parent(const struct paths *p, const char *full, struct place *plac
 
 enum err path_unlink(const struct paths *p, const char *full)
 {
-    struct place place;
+    struct place place = {.dir = -1};
     enum err e = path_parent(p, full, &place);
     if (e != OK)
         return e;

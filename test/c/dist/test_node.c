@@ -299,8 +299,8 @@ static void a_frame_too_long_is_an_error_of_its_caller(void **state)
     struct caller c;
     struct bytes b = {0};
     static uint8_t rest[64 * 1024];
-    town.options.limits.max_frame = 16 * 1024;
-    town.host.options.max_frame = 16 * 1024;
+    town.options.limits.max_frame = 16384;
+    town.host.options.max_frame = 16384;
     town_open();
     caller_open(&c, "client@localhost");
     add_call(&b, "emmap", 3, TUPLE(0, make_term("pwrite"), make_term("1"), make_term("0")));
@@ -445,7 +445,7 @@ static void answers_that_nobody_reads_stop_the_reading_of_requests(void **state)
     (void)state;
     struct caller c;
     struct bytes b = {0};
-    town.options.limits.max_unsent = 4 * REGION;
+    town.options.limits.max_unsent = (size_t)4 * REGION;
     town.options.limits.unsent_timeout = 300;
     town_open();
     caller_open(&c, "client@localhost");
@@ -469,7 +469,7 @@ static void a_slow_reader_gets_all_its_answers(void **state)
     struct caller c;
     struct bytes b = {0};
     size_t answers = 0;
-    town.options.limits.max_unsent = 4 * REGION;
+    town.options.limits.max_unsent = (size_t)4 * REGION;
     town_open();
     caller_open(&c, "client@localhost");
     open_region(&c);

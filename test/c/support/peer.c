@@ -222,8 +222,11 @@ const char *ask(struct peer *p, const char *format, ...)
 
 uint64_t opened(const char *reply)
 {
-    uint64_t id = 0;
-    if (sscanf(reply, "{ok,%" SCNu64 ",", &id) != 1)
+    static const char ok[] = "{ok,";
+    char *end = NULL;
+    if (strncmp(reply, ok, strlen(ok)) != 0)
         fail_msg("not opened: %s", reply);
+    const uint64_t id = strtoull(reply + strlen(ok), &end, 10);
+    assert_int_equal(*end, ',');
     return id;
 }
