@@ -10,7 +10,7 @@
 -export([start_epmd/1, stop_epmd/1, epmd_names/1]).
 -export([daemon_path/0, daemon/1, daemon/2, daemon_args/2, start_daemon/2, await_ready/1]).
 -export([stop_daemon/1, restart_daemon/1, kill_daemon/1]).
--export([node/1, node/2, start_node/2, stop_node/1, on/2]).
+-export([node/1, node/2, start_node/2, stop_node/1, application/1, on/2]).
 -export([unique/1, free_port/0, until/1, until/2, in_parallel/1]).
 
 -define(DEADLINE, 20000).
@@ -120,24 +120,34 @@ kill_daemon(#{program := Program}) ->
 restart_daemon(#{config := Config, options := Options}) ->
     start_daemon(Config, Options).
 
-%% A node that ends with the calling process. Options: node (its name; `nonode' has none), long,
-%% args, env, application ([{Key, Value}]: emmap is started with these), home.
+%% A node that ends with the calling process; it works in a directory of its own. Options: node (its
+%% name; `nonode' has none), long, cookie, args, env, home, work (the directory), application
+%% ([{Key, Value}]: emmap is started with these).
 node(Config) ->
     node(Config, #{}).
 
 node(Config, Options) ->
     start_node(Config, Options#{start => start_link}).
 
-%% A node that lives until stop_node: #{peer, node}.
+%% A node that lives until stop_node: #{peer, node, work}.
 start_node(Config, Options) ->
     Start = maps:get(start, Options, start),
     {ok, Peer, Node} = named(peer:Start(peer_options(Config, Options))),
-    N = #{peer => Peer, node => Node},
+    Work = maps:get(work, Options, filename:join(proplists:get_value(dir, Config), unique("work"))),
+    N = #{peer => Peer, node => Node, work => Work},
+    ok = filelib:ensure_path(Work),
+    ok = on(N, fun() -> file:set_cwd(Work) end),
     _ = [start_application(N, Environment) || #{application := Environment} <- [Options]],
     N.
 
 stop_node(#{peer := Peer}) ->
     peer:stop(Peer).
+
+%% Starts emmap on this node in that environment.
+application(Environment) ->
+    Full = maps:merge(#{daemon_path => daemon_path()}, maps:from_list(Environment)),
+    ok = application:set_env([{emmap, maps:to_list(Full)}], [{persistent, true}]),
+    application:ensure_all_started(emmap).
 
 %% Runs the fun on the node; its result, or the same exception.
 on(#{peer := Peer}, Fun) ->
@@ -209,11 +219,7 @@ code_paths() ->
      | [Dir || Dir <- [code:lib_dir(emmap, ebin)], is_list(Dir)]].
 
 start_application(Node, Environment) ->
-    on(Node, fun() ->
-        ok = application:set_env([{emmap, [{daemon_path, daemon_path()} | Environment]}],
-                                 [{persistent, true}]),
-        {ok, _} = application:ensure_all_started(emmap)
-    end).
+    {ok, _} = on(Node, fun() -> application(Environment) end).
 
 attempt(Fun) ->
     try
