@@ -173,19 +173,16 @@ static enum err wanted_size(struct opening *o, uint64_t actual, uint64_t *size)
     return o->offset > *size ? ERR_BADARG : OK;
 }
 
-static enum err fit_region(struct object *object, struct opening *o)
+/* What the file would have to be for this opening: looked at before anything is changed. */
+static enum err check_region(const struct object *object, struct opening *o, uint64_t *size)
 {
     const uint64_t actual = o->truncate ? 0 : object->map.size;
-    uint64_t size = actual;
-    enum err e = wanted_size(o, actual, &size);
-    if (e == OK && o->truncate && object->map.size > 0)
-        e = map_resize(&object->map, 0);
-    if (e == OK && size != object->map.size)
-        e = o->write ? map_resize(&object->map, size) : ERR_EACCES;
-    return e;
+    *size = actual;
+    enum err e = wanted_size(o, actual, size);
+    return e == OK && *size != actual && !o->write ? ERR_EACCES : e;
 }
 
-static enum err fit_counters(struct object *object, struct opening *o)
+static enum err check_counters(struct object *object, struct opening *o)
 {
     enum err e = counter_count(&object->map, &object->count);
     if (e == ERR_FILE_HEADER) {
@@ -194,21 +191,41 @@ static enum err fit_counters(struct object *object, struct opening *o)
         if (!guard_copy(o->header, object->map.at, o->header_len))
             return ERR_EIO;
     }
-    if (e == OK && o->n > object->count)
-        e = counter_grow(object, o->n);
     return e;
 }
 
-static enum err fit(struct object *object, struct opening *o)
+static enum err check_by_name(struct object *object, struct opening *o)
 {
-    if (o->kind == OBJECT_COUNTERS)
-        return fit_counters(object, o);
-    if (o->by_name) {
-        enum err e = counter_count(&object->map, &object->count);
-        o->kind = OBJECT_COUNTERS;
-        return e == ERR_FILE_HEADER ? ERR_NOT_OPEN : e;
+    enum err e = counter_count(&object->map, &object->count);
+    o->kind = OBJECT_COUNTERS;
+    return e == ERR_FILE_HEADER ? ERR_NOT_OPEN : e;
+}
+
+static enum err check(struct object *object, struct opening *o, uint64_t *size)
+{
+    if (o->by_name)
+        return check_by_name(object, o);
+    return o->kind == OBJECT_COUNTERS ? check_counters(object, o) : check_region(object, o, size);
+}
+
+/* To truncate, the new size is made sure of first: a full disk must not cost the old bytes. */
+static enum err fit_region(struct object *object, const struct opening *o, uint64_t size)
+{
+    struct map *m = &object->map;
+    enum err e = size > m->size ? map_resize(m, size) : OK;
+    if (e == OK && o->truncate && m->size > 0) {
+        e = map_resize(m, 0);
+        if (e == OK)
+            e = map_resize(m, size);
     }
-    return fit_region(object, o);
+    return e;
+}
+
+static enum err fit(struct object *object, const struct opening *o, uint64_t size)
+{
+    if (o->kind == OBJECT_REGION)
+        return fit_region(object, o, size);
+    return o->n > object->count ? counter_grow(object, o->n) : OK;
 }
 
 static enum err populate(struct object *object, const struct opening *o)
@@ -222,9 +239,12 @@ static enum err populate(struct object *object, const struct opening *o)
 
 static enum err settle(struct object *object, struct opening *o)
 {
-    enum err e = o->write ? map_allocate(&object->map) : OK;
+    uint64_t size = 0;
+    enum err e = check(object, o, &size);
+    if (e == OK && o->write)
+        e = map_allocate(&object->map);
     if (e == OK)
-        e = fit(object, o);
+        e = fit(object, o, size);
     return e == OK ? populate(object, o) : e;
 }
 

@@ -27,7 +27,8 @@ struct place {
     const char *last;
 };
 
-/* These take what path_resolve gave. Links that lead out of every prefix: ERR_EACCES.
+/* These take what path_resolve gave. A link that is absolute, or leads out of its
+ * prefix: ERR_EACCES, unless the prefix is "/".
  * ERR_NOT_REGULAR: neither file nor link to one. Any thread. */
 enum err path_open(const struct paths *p, const char *full, int flags, int *fd);
 enum err path_parent(const struct paths *p, const char *full, struct place *place);

@@ -1,4 +1,5 @@
 /* The engine as a peer sees it: requests in, replies out. */
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
@@ -9,6 +10,7 @@
 #include "support/folder.h"
 #include "support/peer.h"
 #include "sys/guard.h"
+#include "sys/os.h"
 
 static struct host host;
 static struct peer peer;
@@ -196,6 +198,31 @@ static void truncate_begins_anew(void **state)
     is(ask(&peer, "{pread,%" PRIu64 ",0,1}", f), "{ok,<<\".\">>}");
     is(ask(&peer, "{open,\"f\",0,16,[truncate]}"), "{error,{bad_option,truncate}}");
     is(ask(&peer, "{open,\"new\",0,16,[create]}"), "{error,{bad_option,create}}");
+}
+
+static int no_space(int fd, off_t offset, off_t len)
+{
+    (void)fd;
+    (void)offset;
+    (void)len;
+    errno = ENOSPC;
+    return -1;
+}
+
+static void a_full_disk_keeps_the_old_bytes_from_truncation(void **state)
+{
+    (void)state;
+    const struct os calls = os;
+    uint64_t f = open_new("f", 8);
+    is(ask(&peer, "{pwrite,%" PRIu64 ",0,\"old\"}", f), "ok");
+    os.allocate = no_space;
+    is(ask(&peer, "{open,\"f\",0,16,[write,truncate]}"), "{error,enospc}");
+    is(ask(&peer, "{resize,%" PRIu64 ",16}", f), "{error,enospc}");
+    is(ask(&peer, "{open,\"new\",0,16,[write,create]}"), "{error,enospc}");
+    os = calls;
+    is(ask(&peer, "{pread,%" PRIu64 ",0,9}", f), "{ok,<<\"old.....\">>}");
+    file_size_is("f", 8);
+    assert_int_equal(access(folder_file(host.dir, "new"), F_OK), -1);
 }
 
 static void wrong_openings_change_nothing(void **state)
@@ -624,6 +651,7 @@ int main(void)
         TEST(all_handles_share_one_mapping),
         TEST(a_private_copy_stays_private),
         TEST(truncate_begins_anew),
+        TEST(a_full_disk_keeps_the_old_bytes_from_truncation),
         TEST(wrong_openings_change_nothing),
         TEST(counters_count),
         TEST(counters_grow_and_keep_their_values),
