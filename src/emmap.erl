@@ -333,13 +333,13 @@ read_counters(C, Is) ->
 %% @doc The daemon's reply to a request as it is.
 -spec call(object(), request()) -> Reply :: term() | {error, reason()}.
 call(Obj, Request) ->
-    as_it_is(checked_call(Obj, Request, emmap_config:get(call_timeout)), call, [Obj, Request]).
+    checked_call(Obj, Request, emmap_config:get(call_timeout), [Obj, Request]).
 
 %% @doc The same within Timeout milliseconds, then exit with `{timeout, {emmap, call, Args}}'; the
 %% request may still be done.
 -spec call(object(), request(), timeout()) -> Reply :: term() | {error, reason()}.
 call(Obj, Request, Timeout) ->
-    as_it_is(checked_call(Obj, Request, Timeout), call, [Obj, Request, Timeout]).
+    checked_call(Obj, Request, Timeout, [Obj, Request, Timeout]).
 
 %% @doc Sends a request for gen_server:receive_response/2, wait_response/2, check_response/2 and
 %% reqids_add/3.
@@ -475,10 +475,14 @@ mistake({bad_option, _} = Cause) -> Cause;
 mistake({unknown_request, _}) -> none;
 mistake(_) -> no.
 
-checked_call(Obj, Request, Timeout) when is_atom(Request); is_tuple(Request) ->
-    emmap_request:call(Obj, Request, Timeout);
-checked_call(_Obj, _Request, _Timeout) ->
-    {ok, {error, badarg}}.
+checked_call(Obj, Request, Timeout, Args) ->
+    case is_request(Request) andalso emmap_request:is_object(Obj) of
+        true -> as_it_is(emmap_request:call(Obj, Request, Timeout), call, Args);
+        false -> emmap_error:badarg(call, Args, none)
+    end.
+
+is_request(Request) ->
+    is_atom(Request) orelse is_tuple(Request).
 
 handle({F, _Count}) -> F;
 handle(F) -> F.

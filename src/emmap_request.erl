@@ -6,6 +6,7 @@
 
 -include_lib("kernel/include/file.hrl").
 
+-export([is_object/1]).
 -export([call/2]).
 -export([call/3]).
 -export([to_node/2]).
@@ -33,6 +34,11 @@
 
 %% Beyond this a message travels alone, as bulk.
 -define(SMALL, 8192).
+
+%% @doc Whether requests can be made on this: a name, or a handle of this node, be it closed.
+-spec is_object(term()) -> boolean().
+is_object(Obj) ->
+    target(Obj) =/= {error, badarg}.
 
 %% @doc The daemon's reply to a request on an object, within `call_timeout'.
 -spec call(object(), request()) -> outcome().
