@@ -21,8 +21,10 @@ uint64_t stats_percentile_us(const struct stats *s, unsigned part)
     uint64_t below = 0;
     for (int i = 0; i < STATS_POWERS; i++) {
         below += s->latency[i];
-        if (below > 0 && below * 1000 >= all * part)
-            return (((uint64_t)2 << i) + 999) / 1000;
+        if (below > 0 && below * 1000 >= all * part) {
+            const uint64_t end_ns = (uint64_t)2 << i;
+            return ((end_ns < s->max_ns ? end_ns : s->max_ns) + 999) / 1000;
+        }
     }
     return 0;
 }

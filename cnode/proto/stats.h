@@ -20,7 +20,7 @@ struct stats {
 void stats_note(struct stats *s, uint64_t since_ns, uint64_t now_ns);
 
 /* The upper end, in microseconds, of the power of two in which the part (of 1000) of all requests
- * lies; 0 where there were none. */
+ * lies, but at most the longest; 0 where there were none. */
 uint64_t stats_percentile_us(const struct stats *s, unsigned part);
 
 #endif
