@@ -195,7 +195,7 @@ what_is_no_handle_is_badarg(Config) ->
          || Wrong <- [an_atom, 17, self(), {}, #{}, setelement(3, F, other), {F}],
             {Function, Args} <- [{pread, [0, 1]}, {pwrite, [0, "x"]}, {read, [1]}, {write, ["x"]},
                                  {position, [bof]}, {close, []}, {resize, []}, {sync, []},
-                                 {patomic_add, [0, 1]}, {cast, [sync]}, {barrier, []}]]
+                                 {patomic_add, [0, 1]}, {cast, [sync]}, {barrier, []}, {call, [ping]}]]
     end).
 
 a_name_has_no_cursor(Config) ->

@@ -387,15 +387,17 @@ what_was_done_at_the_end_was_answered(Config) ->
 sighup_opens_the_log_anew(Config) ->
     Log = filename:join(?config(dir, Config), "emmapd.log"),
     #{program := Program} = emmap_test:daemon(Config, #{args => ["--log-file", Log]}),
-    {ok, First} = file:read_file(Log),
-    {match, _} = re:run(First, "notice .* is ready"),
+    ok = until(fun() -> has_line(Log, "notice .* is ready") end),
     ok = file:rename(Log, Log ++ ".1"),
     ok = emmap_program:signal(Program, "HUP"),
     ok = until(fun() -> filelib:is_regular(Log) end),
     ok = emmap_program:signal(Program, "TERM"),
     0 = emmap_program:await_exit(Program),
-    {ok, Second} = file:read_file(Log),
-    {match, _} = re:run(Second, "notice stopping").
+    true = has_line(Log, "notice stopping").
+
+has_line(File, Pattern) ->
+    {ok, Text} = file:read_file(File),
+    match =:= re:run(Text, Pattern, [{capture, none}]).
 
 end_of_input_ends_it(Config) ->
     Args = emmap_test:daemon_args(Config, #{node => new_name(), data_dir => ?config(dir, Config)}),
