@@ -275,7 +275,7 @@ pauses_between_restarts_grow(Config) ->
     Link = filename:join(?config(dir, Config), emmap_test:unique("program")),
     ok = file:make_symlink(emmap_test:daemon_path(), Link),
     N = emmap_apps:node(Config, [{daemon_path, Link}, {restart_backoff, {50, 200}},
-                                 {connect_timeout, 100}]),
+                                 {connect_timeout, 1000}]),
     F = on(N, fun() ->
         {ok, F, _} = emmap:open("file", 0, 8, [create, write]),
         kept(F)
