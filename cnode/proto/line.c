@@ -222,6 +222,7 @@ static void move(struct pending *p, struct entry *to)
 {
     take_out(p);
     append(to, p);
+    p->call.entry = to;
 }
 
 /* Another entry has this file under another name: from now on this name is that entry's. */

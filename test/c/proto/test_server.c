@@ -298,6 +298,17 @@ static void counters_open_by_their_name(void **state)
     is(ask(&peer, "{pwrite,\"plain\",0,\"x\"}"), "{error,not_open}");
 }
 
+static void counters_open_by_a_second_name(void **state)
+{
+    (void)state;
+    uint64_t c = open_counters("hits", 2);
+    assert_int_equal(link(folder_file(host.dir, "hits"), folder_file(host.dir, "g")), 0);
+    assert_int_equal(link(folder_file(host.dir, "hits"), folder_file(host.dir, "h")), 0);
+    is(ask(&peer, "{inc_counter,\"g\",0}"), "{ok,0}");
+    is(ask(&peer, "{sync,\"h\"}"), "ok");
+    is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,1}");
+}
+
 /* A file as the NIF library writes it. */
 static void a_file_of_version_1_is_read(void **state)
 {
@@ -656,6 +667,7 @@ int main(void)
         TEST(counters_count),
         TEST(counters_grow_and_keep_their_values),
         TEST(counters_open_by_their_name),
+        TEST(counters_open_by_a_second_name),
         TEST(a_file_of_version_1_is_read),
         TEST(a_foreign_file_of_counters_is_refused),
         TEST(requests_wait_in_line_while_a_worker_has_the_object),
