@@ -19,7 +19,8 @@ static enum outcome refuse(struct call *c, enum err e)
     return ANSWERED;
 }
 
-/* Into the line; where the object is idle, to a worker. */
+/* Into the line; where the object is idle, to a worker. What only this request had called up goes
+ * again if it may not wait. */
 static enum outcome wait(struct call *c, const struct request *r, struct open *open, uint64_t since)
 {
     struct entry *e = c->entry;
@@ -27,6 +28,7 @@ static enum outcome wait(struct call *c, const struct request *r, struct open *o
     enum err why = line_wait(e, r, open, since);
     if (why != OK) {
         free(open);
+        line_rest(e);
         return refuse(c, why);
     }
     if (idle)
@@ -47,10 +49,7 @@ static enum outcome run_opening(struct call *c, const struct request *r, uint64_
         free(open);
         return refuse(c, ERR_ENOMEM);
     }
-    enum outcome outcome = wait(c, r, open, since);
-    if (outcome == ANSWERED)
-        line_rest(c->entry);
-    return outcome;
+    return wait(c, r, open, since);
 }
 
 static enum outcome run_on_object(struct call *c, const struct request *r, uint64_t since)

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/entry.h"
 #include "proto/reply.h"
 #include "support/check.h"
 #include "support/folder.h"
@@ -381,6 +382,27 @@ static void a_line_is_bounded(void **state)
     assert_int_equal(refused, 2);
 }
 
+static unsigned entries(void)
+{
+    const struct entry *e;
+    unsigned n;
+    DL_COUNT(host.server->entries, e, n);
+    return n;
+}
+
+static void a_name_that_may_not_wait_is_forgotten(void **state)
+{
+    (void)state;
+    uint64_t f = open_new("f", 64);
+    for (int i = 0; i < 100; i++)
+        call(&peer, make_term("{sync,%" PRIu64 "}", f));
+    is(ask(&peer, "{read_counters,\"none\"}"), "{error,{limit,max_pending}}");
+    is(ask(&peer, "{open,\"new\",0,8,[create,write]}"), "{error,{limit,max_pending}}");
+    assert_int_equal(entries(), 1);
+    for (int i = 0; i < 100; i++)
+        is(heard(), "ok");
+}
+
 static void a_batch_answers_in_order(void **state)
 {
     (void)state;
@@ -673,6 +695,7 @@ int main(void)
         TEST(requests_wait_in_line_while_a_worker_has_the_object),
         TEST(what_waits_is_taken_back),
         TEST(a_line_is_bounded),
+        TEST(a_name_that_may_not_wait_is_forgotten),
         TEST(a_batch_answers_in_order),
         TEST(an_envelope_is_answered_to_the_lane),
         TEST(a_barrier_tells_of_casts),
