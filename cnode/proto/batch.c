@@ -141,11 +141,11 @@ static enum outcome go_through(struct batch *b)
 
 static void reply_all(struct batch *b, struct buf *out)
 {
+    reply_nil(&b->replies);
     if (b->replies.failed) {
         reply_error(out, ERR_MAX_FRAME);
         return;
     }
-    reply_nil(&b->replies);
     reply_ok(out);
     reply_raw(out, span_of(b->replies.at, b->replies.len));
 }
