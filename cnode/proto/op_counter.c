@@ -69,6 +69,13 @@ static bool next_change(struct term *t, uint64_t *i, int64_t *v)
     return !t->bad;
 }
 
+/* The reply may be longer than the request. */
+static bool has_room(struct buf *out, int values)
+{
+    enum { HEAD = 64, VALUE = 11 };
+    return buf_grow(out, HEAD + VALUE * (size_t)values) != NULL;
+}
+
 /* All or none: everything that can be wrong is looked at before the first change. */
 static enum err check_changes(struct call *c)
 {
@@ -85,7 +92,9 @@ static enum err check_changes(struct call *c)
     }
     if (n > 0)
         term_list_end(&t);
-    return t.bad ? ERR_BADARG : object_writable(c->object);
+    if (t.bad)
+        return ERR_BADARG;
+    return has_room(c->out, n) ? object_writable(c->object) : ERR_MAX_FRAME;
 }
 
 enum err op_update_counters(struct call *c)

@@ -602,6 +602,43 @@ static void a_reply_longer_than_a_frame_is_an_error(void **state)
        "{error,{limit,max_frame}}");
 }
 
+static void replies_may_fill_a_frame_to_its_end(void **state)
+{
+    (void)state;
+    const unsigned most = 1 << 20;
+    uint64_t f = open_new("f", 2 * most);
+    for (unsigned n = most - 32; n < most; n++) {
+        call(&peer, make_term("{batch,[{pread,%" PRIu64 ",0,%u}]}", f, n));
+        free(hear(&peer)); /* a peer takes whole terms only */
+    }
+}
+
+static void changes_whose_reply_does_not_fit_are_not_made(void **state)
+{
+    (void)state;
+    enum { CHANGES = 100000 };
+    uint64_t c = open_counters("hits", 2);
+    is(ask(&peer, "{set_counter,%" PRIu64 ",0,4611686018427387904}", c), "{ok,0}");
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    reply_tuple(&b, 3);
+    reply_atom(&b, "update_counters");
+    reply_uint64(&b, c);
+    reply_list(&b, CHANGES);
+    for (int i = 0; i < CHANGES; i++) {
+        reply_tuple(&b, 2);
+        reply_int64(&b, 0);
+        reply_int64(&b, 1);
+    }
+    reply_nil(&b);
+    call(&peer, make_term("{sync,%" PRIu64 "}", c)); /* behind it the reply waits for its frame */
+    call(&peer, span_of(b.at, b.len));
+    buf_fini(&b);
+    is(heard(), "ok");
+    is(heard(), "{error,{limit,max_frame}}");
+    is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,4611686018427387904}");
+}
+
 static void information_is_a_map(void **state)
 {
     (void)state;
@@ -706,6 +743,8 @@ int main(void)
         TEST(a_file_replaced_by_others_is_opened_anew),
         TEST(unknown_requests_are_named),
         TEST(a_reply_longer_than_a_frame_is_an_error),
+        TEST(replies_may_fill_a_frame_to_its_end),
+        TEST(changes_whose_reply_does_not_fit_are_not_made),
         TEST(information_is_a_map),
         TEST(too_long_messages_are_refused_to_their_callers),
         TEST(objects_and_handles_are_limited),
