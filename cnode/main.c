@@ -160,6 +160,19 @@ static bool find_data_dir(struct daemon *d)
     return false;
 }
 
+static bool find_allowed_paths(const struct daemon *d)
+{
+    struct stat st;
+    for (const char **path = d->options.allow_paths; *path != NULL; path++) {
+        const bool there = stat(*path, &st) == 0;
+        if (there && S_ISDIR(st.st_mode))
+            continue;
+        fprintf(stderr, "emmapd: --allow-path %s: %s\n", *path, strerror(there ? ENOTDIR : errno));
+        return false;
+    }
+    return true;
+}
+
 static bool find_name(struct daemon *d, char *why)
 {
     const struct options *o = &d->options;
@@ -182,14 +195,16 @@ static int settle(struct daemon *d)
     d->epmd_port = epmd_port(getenv("ERL_EPMD_PORT"));
     if (d->epmd_port == 0)
         return say(EXIT_USAGE, "ERL_EPMD_PORT is no port");
-    if (!log_open(d->options.log_file)) {
-        fprintf(stderr, "emmapd: --log-file %s: %s\n", d->options.log_file, strerror(errno));
-        return EXIT_FAILED;
-    }
-    log_set_level(d->options.log_level);
     if (!cookie_read(&d->cookie, d->options.cookie_file, why_no_cookie))
         return say(EXIT_COOKIE, why_no_cookie);
-    return find_data_dir(d) ? EXIT_SUCCESS : EXIT_FAILED;
+    /* the data directory is made, and may hold the log */
+    if (!find_data_dir(d) || !find_allowed_paths(d))
+        return EXIT_FAILED;
+    log_set_level(d->options.log_level);
+    if (log_open(d->options.log_file))
+        return EXIT_SUCCESS;
+    fprintf(stderr, "emmapd: --log-file %s: %s\n", d->options.log_file, strerror(errno));
+    return EXIT_FAILED;
 }
 
 static void watch_signals(struct daemon *d)

@@ -158,7 +158,7 @@ static bool is_digits(const char *text)
 
 static bool bad(char *why, const struct option_row *row, const char *value, const char *what)
 {
-    snprintf(why, OPTIONS_WHY, "--%s %.120s: %s", row->name, value, what);
+    snprintf(why, OPTIONS_WHY, "--%s %.120s: %s", row->name, value[0] == '\0' ? "''" : value, what);
     return false;
 }
 
@@ -201,7 +201,7 @@ static bool take(struct options *o, const struct option_row *row, const char *te
         return log_level_named(text, field(o, row)) || bad(why, row, text, row->help);
     case OPTION_TEXT:
         if (text[0] == '\0')
-            return bad(why, row, "''", "the value is empty");
+            return bad(why, row, text, "the value is empty");
         *(const char **)field(o, row) = text;
         return true;
     default: return true;
@@ -233,25 +233,31 @@ static bool is_whole(const struct options *o, int argc, char **argv, char *why)
     return false;
 }
 
+/* What getopt_long answers for row 0. A number for each row, so that it takes the beginning of a
+ * name only where that is one option. */
+enum { FIRST_ROW = 256 };
+
 static enum options_result read_all(struct options *o, int argc, char **argv, char *why)
 {
     struct option longs[ROWS + 1] = {{0}};
-    int at;
     int found;
     for (int i = 0; i < ROWS; i++)
         longs[i] = (struct option){.name = option_rows[i].name,
-                                   .has_arg = option_rows[i].argument != NULL};
+                                   .has_arg = option_rows[i].argument != NULL,
+                                   .val = FIRST_ROW + i};
     optind = 0; /* also resets getopt, for a second reading in one process */
     opterr = 0;
-    while ((found = getopt_long(argc, argv, ":", longs, &at)) == 0) {
-        if (option_rows[at].kind == OPTION_END)
-            return (enum options_result)option_rows[at].offset;
-        if (!take(o, &option_rows[at], optarg, why))
+    while ((found = getopt_long(argc, argv, ":", longs, NULL)) >= FIRST_ROW) {
+        const struct option_row *row = &option_rows[found - FIRST_ROW];
+        if (row->kind == OPTION_END)
+            return (enum options_result)row->offset;
+        if (!take(o, row, optarg, why))
             return OPTIONS_BAD;
     }
     if (found == ':' || found == '?') {
         snprintf(why, OPTIONS_WHY, "%.120s: %s", argv[optind - 1],
-                 found == ':' ? "a value is missing" : "no such option, or not with a value");
+                 found == ':' ? "a value is missing"
+                              : "no option, more than one, or not with a value; see --help");
         return OPTIONS_BAD;
     }
     return is_whole(o, argc, argv, why) ? OPTIONS_RUN : OPTIONS_BAD;

@@ -57,6 +57,8 @@ static void values_are_taken(void **state)
     assert_string_equal(o.allow_paths[0], "/a");
     assert_string_equal(o.allow_paths[1], "/b");
     assert_null(o.allow_paths[2]);
+    assert_int_equal(given("--max-fr", "5000"), OPTIONS_RUN);
+    assert_int_equal(o.max_frame, 5000);
 }
 
 static void help_and_version_are_no_errors(void **state)
@@ -96,6 +98,8 @@ static void what_is_no_option_is_named(void **state)
         {"--help=yes", NULL, "--help"},
         {"-x", NULL, "-x"},
         {"--name=a", "--sname=b", "--sname b"},
+        {"--max", "5000", "--max"},
+        {"--port", "", "--port ''"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(given(wrong[i].first, wrong[i].second), OPTIONS_BAD);
