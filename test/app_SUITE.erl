@@ -114,7 +114,7 @@ no_home_is_needed(Config) ->
     [on(node(Config, #{node => nonode, env => [{"HOME", Home}]}), fun() ->
          {ok, _} = emmap_test:application([]),
          use("file")
-     end) || Home <- [false, "/nonexistent", "/dev/null"]].
+     end) || Home <- [false, "/nonexistent"]].
 
 nothing_is_written_into_the_home(Config) ->
     Home = filename:join(?config(dir, Config), "home"),
@@ -307,9 +307,9 @@ increments_under_kill_9_add_up(Config) ->
         C = emmap:open_counters("under_fire", 1),
         Shooter = fun() ->
             [begin
-                 receive after 150 -> ok end,
+                 ok = emmap_test:until(fun() -> has_reached(300 * N, C) end),
                  signal("KILL", eventually(fun os_pid/0))
-             end || _ <- lists:seq(1, 5)],
+             end || N <- lists:seq(1, 5)],
             {0, 0}
         end,
         End = erlang:monotonic_time(millisecond) + 2000,
@@ -320,6 +320,12 @@ increments_under_kill_9_add_up(Config) ->
         {true, _, _, _} = {Acknowledged =< Value andalso Value =< Sent, Acknowledged, Value, Sent},
         true = Acknowledged > 1000
     end).
+
+has_reached(Least, C) ->
+    case emmap:read_counter(C, 0) of
+        {ok, Value} -> Value >= Least;
+        {error, _} -> false
+    end.
 
 increments(C, End) ->
     increments(C, End, 0, 0).
@@ -363,11 +369,15 @@ waiting_calls_end_with_the_daemon(Config) ->
         Pid = os_pid(),
         signal("STOP", Pid),
         Kill = fun() ->
-            receive after 300 -> ok end, % by then all of them wait
+            true = register(?FUNCTION_NAME, self()),
+            Waiting = [receive {calls, Caller} -> Caller end || _ <- lists:seq(1, 50)],
+            ok = emmap_test:until(fun() -> lists:all(fun emmap_apps:waits_for_a_reply/1, Waiting) end),
             signal("KILL", Pid),
             erlang:monotonic_time(millisecond)
         end,
         Wait = fun() ->
+            ok = emmap_test:until(fun() -> whereis(?FUNCTION_NAME) =/= undefined end),
+            ?FUNCTION_NAME ! {calls, self()},
             {error, {nodedown, Daemon}} = emmap:pread(F, 0, 1),
             erlang:monotonic_time(millisecond)
         end,

@@ -4,7 +4,7 @@
 -export([node/2, node/3, prepared/2, start/2]).
 -export([shared/2, shared_data/1]).
 -export([os_pid/1, guard/1, signal/2, runs/1, await_end/1, restarted/1, replaced/2]).
--export([await_calls/2, in_background/2, await/1]).
+-export([await_calls/2, waits_for_a_reply/1, in_background/2, await/1]).
 -export([kept/1]).
 
 -import(emmap_test, [on/2, until/1]).
@@ -106,6 +106,11 @@ await(#{node := N, waiter := Waiter}) ->
 await_calls(N, #{pids := Pids}) ->
     until(fun() -> on(N, fun() -> lists:all(fun waits_for_a_reply/1, Pids) end) end).
 
+%% Does this process, on its own node, wait for the daemon's answer?
+waits_for_a_reply(Pid) ->
+    process_info(Pid, [status, current_function])
+        =:= [{status, waiting}, {current_function, {emmap_lane, receive_reply, 4}}].
+
 %% A handle that leaves its node for the test, to come back later, must still be held there.
 kept(Handle) ->
     ok = persistent_term:put({?MODULE, make_ref()}, Handle),
@@ -140,6 +145,3 @@ gather(Funs) ->
 now_ms(Result) ->
     {Result, erlang:monotonic_time(millisecond)}.
 
-waits_for_a_reply(Pid) ->
-    process_info(Pid, [status, current_function])
-        =:= [{status, waiting}, {current_function, {emmap_lane, receive_reply, 4}}].
