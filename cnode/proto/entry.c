@@ -82,6 +82,11 @@ void entry_look(struct entry *e)
     e->seen.read_only = object_writable(&e->object) != OK;
 }
 
+bool entry_is_open(const struct entry *e)
+{
+    return (e->busy ? e->seen.kind : e->object.kind) != OBJECT_CLOSED;
+}
+
 void entry_end(struct entry *e)
 {
     if (e->sync_at_end && object_sync(&e->object) != OK)

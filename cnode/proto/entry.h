@@ -69,6 +69,9 @@ void entry_index(struct entry *e, dev_t dev, ino_t ino);
 /* entry_look notes what can be told of the object later; only while no worker has it. */
 void entry_look(struct entry *e);
 
+/* entry_is_open: as it was seen last where a worker has the object. */
+bool entry_is_open(const struct entry *e);
+
 /* entry_end closes the object; in a worker, which has it. */
 void entry_end(struct entry *e);
 

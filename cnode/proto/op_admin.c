@@ -127,17 +127,12 @@ enum err op_info_object(struct call *c)
     return OK;
 }
 
-static bool is_open(const struct entry *e)
-{
-    return e->busy ? e->seen.kind != OBJECT_CLOSED : e->object.kind != OBJECT_CLOSED;
-}
-
 enum err op_list(struct call *c)
 {
     const size_t begin = reply_list_begin(c->out);
     uint32_t n = 0;
     for (struct entry *e = c->server->entries; e != NULL; e = e->next) {
-        if (!is_open(e))
+        if (!entry_is_open(e))
             continue;
         reply_object(c->out, e);
         n++;

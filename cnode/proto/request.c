@@ -8,9 +8,9 @@
 static bool must_wait(const struct call *c)
 {
     const struct entry *e = c->entry;
-    if (e->object.kind != OBJECT_CLOSED && (c->op->flags & OP_LOOKS) != 0)
+    if (entry_is_open(e) && (c->op->flags & OP_LOOKS) != 0)
         return false;
-    return e->busy || e->first != NULL || e->object.kind == OBJECT_CLOSED;
+    return e->busy || e->first != NULL || !entry_is_open(e);
 }
 
 static enum outcome refuse(struct call *c, enum err e)

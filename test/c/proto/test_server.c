@@ -656,6 +656,16 @@ static void information_is_a_map(void **state)
     assert_non_null(strstr(ask(&peer, "list"), "hits"));
 }
 
+static void information_passes_by_the_worker_that_has_the_object(void **state)
+{
+    (void)state;
+    uint64_t c = open_counters("hits", 2);
+    call(&peer, make_term("{close,%" PRIu64 "}", c));
+    assert_non_null(strstr(ask(&peer, "{info,%" PRIu64 "}", c), "kind=>counters,size=>32"));
+    assert_non_null(strstr(ask(&peer, "{info,\"hits\"}"), "kind=>counters,size=>32"));
+    is(heard(), "ok");
+}
+
 static void too_long_messages_are_refused_to_their_callers(void **state)
 {
     (void)state;
@@ -746,6 +756,7 @@ int main(void)
         TEST(replies_may_fill_a_frame_to_its_end),
         TEST(changes_whose_reply_does_not_fit_are_not_made),
         TEST(information_is_a_map),
+        TEST(information_passes_by_the_worker_that_has_the_object),
         TEST(too_long_messages_are_refused_to_their_callers),
         TEST(objects_and_handles_are_limited),
         cmocka_unit_test(the_engine_stops_beside_an_opening),
