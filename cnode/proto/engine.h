@@ -57,6 +57,7 @@ struct client {
     uint64_t first_id; /* ids before it belong to earlier connections */
     struct handle *handles;
     uint32_t handle_count;
+    uint32_t opening_count; /* handles to be: openings in lines */
     uint32_t pending_count; /* requests in lines, and their bytes */
     size_t pending_bytes;
     struct pending *waiting; /* those that can be taken back, by reference */

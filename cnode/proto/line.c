@@ -13,6 +13,7 @@ struct pending {
     struct pending *next, *prev;
     UT_hash_handle hh; /* in the client's `waiting`, by request.to */
     bool indexed;
+    bool opens; /* in the client's opening_count */
     struct entry *entry;
     struct request request; /* its spans are views of `bytes` */
     struct handle *closes;  /* the engine's own: close this handle */
@@ -46,9 +47,16 @@ static void take_out(struct pending *p)
     e->waiting--;
 }
 
+static void end_opening(struct pending *p)
+{
+    p->request.client->opening_count -= p->opens;
+    p->opens = false;
+}
+
 static void pending_free(struct pending *p)
 {
     struct client *c = p->request.client;
+    end_opening(p);
     if (p->indexed)
         HASH_DEL(c->waiting, p);
     if (p->open != NULL)
@@ -71,11 +79,15 @@ static struct span keep(struct pending *p, struct span bytes)
     return span_of(to, bytes.len);
 }
 
-static bool admitted(const struct client *c, size_t bytes)
+/* Handles are counted here, before the opening may make or truncate a file. */
+static enum err admit(const struct client *c, size_t bytes, bool opens)
 {
     const struct server_options *limits = &c->server->options;
-    return c->pending_count == 0 || (c->pending_count < limits->max_pending &&
-                                     c->pending_bytes + bytes <= limits->max_pending_bytes);
+    if (opens && c->handle_count + c->opening_count >= limits->max_handles)
+        return ERR_MAX_HANDLES;
+    const bool room = c->pending_count < limits->max_pending &&
+                      c->pending_bytes + bytes <= limits->max_pending_bytes;
+    return c->pending_count == 0 || room ? OK : ERR_MAX_PENDING;
 }
 
 /* By the reference of a call its waiting request is found again; others cannot be taken back. */
@@ -96,8 +108,9 @@ enum err line_wait(struct entry *e, const struct request *r, struct open *open, 
 {
     const size_t bytes = r->term.len + r->from.len + r->to.len + r->tag.len;
     struct client *c = r->client;
-    if (!admitted(c, bytes))
-        return ERR_MAX_PENDING;
+    enum err why = admit(c, bytes, open != NULL);
+    if (why != OK)
+        return why;
     struct pending *p = calloc(1, sizeof *p + bytes);
     if (p == NULL)
         return ERR_ENOMEM;
@@ -112,6 +125,8 @@ enum err line_wait(struct entry *e, const struct request *r, struct open *open, 
     p->since_ns = since_ns;
     buf_init(&p->reply, c->server->options.max_frame);
     index_reference(p);
+    p->opens = open != NULL;
+    c->opening_count += p->opens;
     c->pending_count++;
     c->pending_bytes += p->len;
     append(e, p);
@@ -135,6 +150,7 @@ static void finish(struct pending *p)
 {
     const struct span reply = span_of(p->reply.at, p->reply.len);
     take_out(p);
+    end_opening(p);
     if (p->call.op != NULL && p->entry->object.kind != OBJECT_CLOSED)
         call_note(&p->call, p->result, p->since_ns);
     if (p->result == OK && p->call.op != NULL && p->call.op->done != NULL)
@@ -295,8 +311,6 @@ static enum err give_handle(struct pending *p)
     const struct open *o = p->open;
     if (c->gone || c->server->stopping)
         return ERR_CLOSED;
-    if (c->handle_count >= c->server->options.max_handles)
-        return ERR_MAX_HANDLES;
     struct handle *h = handle_new(c, e, o->opening.kind, o->opening.write);
     if (h == NULL)
         return ERR_ENOMEM;

@@ -692,8 +692,24 @@ static void objects_and_handles_are_limited(void **state)
     (void)state;
     for (int i = 0; i < 100; i++)
         opened(ask(&peer, "{open,\"f%d\",0,8,[create,write]}", i % 2));
-    is(ask(&peer, "{open,\"f0\",0,8,[write]}"), "{error,{limit,max_handles}}");
+    is(ask(&peer, "{pwrite,\"f0\",0,\"old\"}"), "ok");
+    is(ask(&peer, "{open,\"f0\",0,8,[write,truncate]}"), "{error,{limit,max_handles}}");
+    is(ask(&peer, "{pread,\"f0\",0,3}"), "{ok,<<\"old\">>}");
     is(ask(&peer, "{open,\"more\",0,8,[create,write]}"), "{error,{limit,max_handles}}");
+    assert_int_equal(access(folder_file(host.dir, "more"), F_OK), -1);
+}
+
+static void openings_under_way_count_as_handles(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 98; i++)
+        open_new("f", 8);
+    const char *two = "{batch,[{open,\"f\",0,8,[write]},{open,\"g\",0,8,[create,write]}]}";
+    call(&peer, make_term("{open,\"f\",0,8,[write]}"));
+    call(&peer, make_term("%s", two));
+    assert_non_null(strstr(heard(), "kind=>region"));
+    assert_non_null(strstr(heard(), "kind=>region}},{error,{limit,max_handles}}]}"));
+    assert_int_equal(access(folder_file(host.dir, "g"), F_OK), -1);
 }
 
 static void note(void *arg)
@@ -759,6 +775,7 @@ int main(void)
         TEST(information_passes_by_the_worker_that_has_the_object),
         TEST(too_long_messages_are_refused_to_their_callers),
         TEST(objects_and_handles_are_limited),
+        TEST(openings_under_way_count_as_handles),
         cmocka_unit_test(the_engine_stops_beside_an_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
