@@ -41,7 +41,8 @@ groups() ->
       [sigterm_ends_it_in_order, sigint_ends_it_in_order, what_was_done_at_the_end_was_answered,
        sighup_opens_the_log_anew, end_of_input_ends_it, a_cookie_comes_by_standard_input,
        help_names_every_option, the_version_is_told, an_unknown_option_is_named,
-       a_wrong_value_is_named, a_missing_cookie_is_named, standard_output_has_one_line]},
+       a_wrong_value_is_named, a_missing_cookie_is_named, a_missing_prefix_is_named,
+       standard_output_has_one_line]},
      {hostile, [],
       [silence_is_closed_at_the_deadline, dripping_bytes_are_closed_at_the_deadline,
        half_open_connections_make_room, a_giant_name_is_closed, garbage_before_the_cookie_is_closed,
@@ -446,6 +447,12 @@ a_missing_cookie_is_named(Config) ->
                           Config),
     4 = Status,
     {match, _} = re:run(Lines, Missing).
+
+a_missing_prefix_is_named(Config) ->
+    Missing = filename:join(?config(dir, Config), "no_prefix"),
+    Args = emmap_test:daemon_args(Config, #{node => new_name(), data_dir => ?config(dir, Config)}),
+    {1, Lines} = run(Args ++ ["--allow-path", Missing], Config),
+    {match, _} = re:run(Lines, ["--allow-path ", Missing]).
 
 standard_output_has_one_line(Config) ->
     Args = emmap_test:daemon_args(Config, #{node => D = new_name(),
