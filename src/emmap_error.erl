@@ -57,7 +57,7 @@ text({bad_config, Key, Value}) ->
 text({not_started, emmap}) ->
     "application emmap is not running: application:ensure_all_started(emmap)";
 text({not_connected, Node}) ->
-    format("~ts cannot be reached; nothing was sent", [Node]);
+    format("~ts cannot be reached, nothing was sent: does it run, with the same cookie?", [Node]);
 text({nodedown, Node}) ->
     format("the connection to ~ts was lost; the request may or may not have been done", [Node]);
 text({emmapd, Why}) ->
@@ -89,6 +89,8 @@ text({block_size, N}) ->
     format("the block store has blocks of ~b bytes", [N]);
 text({needs_journal, Dir}) ->
     format("the file is durable by a journal in ~ts", [Dir]);
+text({bad_option, Option}) when Option =:= create; Option =:= truncate ->
+    format("~ts is no option here, or not without write", [Option]);
 text({bad_option, Option}) ->
     format("~0tp is no option here, or has a wrong value", [Option]);
 text({unknown_request, Name}) ->
@@ -126,6 +128,7 @@ why(timeout) -> "it did not become ready in time";
 why({Path, Reason}) -> format("~ts: ~ts", [Path, text(Reason)]);
 why(Why) -> format("~0tp", [Why]).
 
+kind({not_a, regular_file}) -> "not a regular file";
 kind({not_a, Kind}) -> format("the file is not of the kind ~ts", [Kind]);
 kind({wrong_kind, Kind}) -> format("the object is of the kind ~ts", [Kind]);
 kind({limit, Limit}) -> format("the daemon's limit ~ts is reached", [Limit]).
@@ -197,7 +200,7 @@ domains(_Function, N) -> [object | lists:duplicate(max(0, N - 1), any)].
 check(any, _) -> ok;
 check(object, Arg) -> one_of(is_object(Arg), "neither a handle of this node nor a name");
 check(handle, Arg) -> one_of(is_handle(Arg), "not a handle of this node");
-check(name, Arg) -> one_of(emmap_name:is_name(Arg), "not a name: a string or a binary");
+check(name, Arg) -> one_of(emmap_name:is_name(Arg), "not a name: a string or a binary, not empty");
 check(natural, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
 check(position, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
 check(index, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
