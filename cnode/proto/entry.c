@@ -44,6 +44,26 @@ static void unlink_name(struct name *name)
     LL_DELETE(name->entry->names, name);
 }
 
+static void forget(struct name *name)
+{
+    unlink_name(name);
+    HASH_DEL(name->entry->server->names, name); /* NOLINT: the head is there while a member is */
+    free(name);
+}
+
+/* A file has names without end (d/../f, d/../d/../f): the one found first goes. It can be found
+ * again, on the disk. */
+static void forget_one_of_many(struct entry *e)
+{
+    enum { NAMES_MOST = 64 };
+    unsigned n = 0;
+    struct name *last = NULL;
+    for (struct name *name = e->names; name != NULL; name = name->next, n++)
+        last = name;
+    if (n > NAMES_MOST)
+        forget(last);
+}
+
 bool entry_call_also(struct entry *e, const char *path)
 {
     struct name *name;
@@ -60,6 +80,7 @@ bool entry_call_also(struct entry *e, const char *path)
     }
     name->entry = e;
     LL_PREPEND(e->names, name);
+    forget_one_of_many(e);
     return true;
 }
 
@@ -109,12 +130,8 @@ void entry_closed(struct entry *e)
 
 static void forget_names(struct entry *e)
 {
-    while (e->names != NULL) {
-        struct name *name = e->names;
-        e->names = name->next;
-        HASH_DEL(e->server->names, name); /* NOLINT: the head is there while a member is */
-        free(name);
-    }
+    while (e->names != NULL)
+        forget(e->names);
 }
 
 void entry_free(struct entry *e)
