@@ -55,6 +55,11 @@ static struct batch *batch_new(const struct request *r, struct span items)
     return b;
 }
 
+size_t batch_bytes(const struct batch *b)
+{
+    return (size_t)b->items.end + b->replies.cap;
+}
+
 static bool is_sync(struct span item)
 {
     struct term t = term_in(item);

@@ -60,6 +60,7 @@ struct client {
     uint32_t opening_count; /* handles to be: openings in lines */
     uint32_t pending_count; /* requests in lines, and their bytes */
     size_t pending_bytes;
+    size_t batch_bytes;      /* that batches hold, each while an item of it waits */
     struct pending *waiting; /* those that can be taken back, by reference */
     bool gone;               /* the peer is; what it sent is still done, then this is freed */
 };
@@ -97,6 +98,9 @@ void cast_done(const struct request *r, struct span reply);
 
 /* batch_run begins a batch; WAITS: its answer comes later. `items` is the raw list. */
 enum outcome batch_run(const struct request *r, struct span items, struct buf *out);
+
+/* What the batch holds: its items and the replies so far. */
+size_t batch_bytes(const struct batch *b);
 
 /* batch_go_on takes the reply to the item that waited, and goes on with the next. */
 void batch_go_on(struct batch *b, struct span reply);

@@ -9,11 +9,17 @@
  * it. */
 enum step { TO_RUN, TO_FIND, TO_ATTACH };
 
+/* What a request that waits adds to its client's counts. */
+struct load {
+    size_t bytes;
+    size_t batch_bytes;
+    uint32_t openings;
+};
+
 struct pending {
     struct pending *next, *prev;
     UT_hash_handle hh; /* in the client's `waiting`, by request.to */
     bool indexed;
-    bool opens; /* in the client's opening_count */
     struct entry *entry;
     struct request request; /* its spans are views of `bytes` */
     struct handle *closes;  /* the engine's own: close this handle */
@@ -25,6 +31,7 @@ struct pending {
     struct buf reply;
     struct job job;
     uint64_t since_ns;
+    struct load load;
     size_t len;
     uint8_t bytes[];
 };
@@ -47,10 +54,11 @@ static void take_out(struct pending *p)
     e->waiting--;
 }
 
+/* The handle is there, or will not be. */
 static void end_opening(struct pending *p)
 {
-    p->request.client->opening_count -= p->opens;
-    p->opens = false;
+    p->request.client->opening_count -= p->load.openings;
+    p->load.openings = 0;
 }
 
 static void pending_free(struct pending *p)
@@ -65,7 +73,8 @@ static void pending_free(struct pending *p)
     call_fini(&p->call);
     buf_fini(&p->reply);
     c->pending_count--;
-    c->pending_bytes -= p->len;
+    c->pending_bytes -= p->load.bytes;
+    c->batch_bytes -= p->load.batch_bytes;
     free(p);
     client_release(c);
 }
@@ -79,15 +88,32 @@ static struct span keep(struct pending *p, struct span bytes)
     return span_of(to, bytes.len);
 }
 
-/* Handles are counted here, before the opening may make or truncate a file. */
-static enum err admit(const struct client *c, size_t bytes, bool opens)
+static struct load load_of(const struct request *r, const struct open *open)
+{
+    return (struct load){.bytes = r->term.len + r->from.len + r->to.len + r->tag.len,
+                         .batch_bytes = r->batch != NULL ? batch_bytes(r->batch) : 0,
+                         .openings = open != NULL};
+}
+
+/* Handles are counted here, before the opening may make or truncate a file. All batches together
+ * may hold what the largest one does, a frame of items and a frame of replies. */
+static enum err admit(const struct client *c, struct load load)
 {
     const struct server_options *limits = &c->server->options;
-    if (opens && c->handle_count + c->opening_count >= limits->max_handles)
+    if (load.openings > 0 && c->handle_count + c->opening_count >= limits->max_handles)
         return ERR_MAX_HANDLES;
     const bool room = c->pending_count < limits->max_pending &&
-                      c->pending_bytes + bytes <= limits->max_pending_bytes;
+                      c->pending_bytes + load.bytes <= limits->max_pending_bytes &&
+                      c->batch_bytes + load.batch_bytes <= 2 * limits->max_frame;
     return c->pending_count == 0 || room ? OK : ERR_MAX_PENDING;
+}
+
+static void add_load(struct client *c, struct load load)
+{
+    c->pending_count++;
+    c->pending_bytes += load.bytes;
+    c->batch_bytes += load.batch_bytes;
+    c->opening_count += load.openings;
 }
 
 /* By the reference of a call its waiting request is found again; others cannot be taken back. */
@@ -106,12 +132,12 @@ static void index_reference(struct pending *p)
 
 enum err line_wait(struct entry *e, const struct request *r, struct open *open, uint64_t since_ns)
 {
-    const size_t bytes = r->term.len + r->from.len + r->to.len + r->tag.len;
+    const struct load load = load_of(r, open);
     struct client *c = r->client;
-    enum err why = admit(c, bytes, open != NULL);
+    enum err why = admit(c, load);
     if (why != OK)
         return why;
-    struct pending *p = calloc(1, sizeof *p + bytes);
+    struct pending *p = calloc(1, sizeof *p + load.bytes);
     if (p == NULL)
         return ERR_ENOMEM;
     p->request = (struct request){.client = c,
@@ -125,10 +151,8 @@ enum err line_wait(struct entry *e, const struct request *r, struct open *open, 
     p->since_ns = since_ns;
     buf_init(&p->reply, c->server->options.max_frame);
     index_reference(p);
-    p->opens = open != NULL;
-    c->opening_count += p->opens;
-    c->pending_count++;
-    c->pending_bytes += p->len;
+    p->load = load;
+    add_load(c, load);
     append(e, p);
     return OK;
 }
@@ -539,7 +563,7 @@ void line_close(struct handle *h)
     p->request.client = h->client;
     p->since_ns = uv_hrtime();
     buf_init(&p->reply, SIZE_MAX);
-    h->client->pending_count++;
+    add_load(h->client, p->load);
     struct entry *e = h->entry;
     const bool idle = !e->busy && e->first == NULL;
     append(e, p);

@@ -577,6 +577,24 @@ static void a_file_replaced_by_others_is_opened_anew(void **state)
     is(ask(&peer, "{pread,%" PRIu64 ",0,1}", now), "{ok,<<\"n\">>}");
 }
 
+static void names_without_end_are_not_kept(void **state)
+{
+    (void)state;
+    uint64_t c = open_counters("hits", 1);
+    assert_int_equal(mkdir(folder_file(host.dir, "d"), 0700), 0);
+    char name[1000] = "hits";
+    for (int i = 0; i < 100; i++) {
+        is(ask(&peer, "{read_counter,\"%s\",0}", name), "{ok,0}");
+        memmove(name + 5, name, strlen(name) + 1);
+        memcpy(name, "d/../", 5);
+    }
+    assert_int_equal(HASH_COUNT(host.server->names), 64);
+    is(ask(&peer, "{inc_counter,\"hits\",0}"), "{ok,0}");
+    is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,1}");
+    is(ask(&peer, "{close,%" PRIu64 "}", c), "ok");
+    assert_int_equal(HASH_COUNT(host.server->names), 0);
+}
+
 static void unknown_requests_are_named(void **state)
 {
     (void)state;
@@ -637,6 +655,24 @@ static void changes_whose_reply_does_not_fit_are_not_made(void **state)
     is(heard(), "ok");
     is(heard(), "{error,{limit,max_frame}}");
     is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,4611686018427387904}");
+}
+
+/* Each holds its first reply while its second item waits: two frames of them may. */
+static void batches_that_wait_hold_so_much_together(void **state)
+{
+    (void)state;
+    enum { BATCHES = 10, HELD = 900000, ADMITTED = 2 * (1 << 20) / HELD };
+    uint64_t f = open_new("f", 2 << 20);
+    for (int i = 0; i < BATCHES; i++)
+        call(&peer, make_term("{batch,[{pread,%" PRIu64 ",0,%d},{sync,%" PRIu64 "}]}", f, HELD, f));
+    int refused = 0;
+    for (int i = 0; i < BATCHES; i++) {
+        struct message *m = hear(&peer);
+        assert_true(m->len > HELD);
+        refused += memmem(m->bytes, m->len, "max_pending", strlen("max_pending")) != NULL;
+        free(m);
+    }
+    assert_int_equal(refused, BATCHES - ADMITTED);
 }
 
 static void information_is_a_map(void **state)
@@ -767,10 +803,12 @@ int main(void)
         TEST(an_owner_takes_its_handle_along),
         TEST(a_file_cut_by_others_is_an_error_of_that_object_alone),
         TEST(a_file_replaced_by_others_is_opened_anew),
+        TEST(names_without_end_are_not_kept),
         TEST(unknown_requests_are_named),
         TEST(a_reply_longer_than_a_frame_is_an_error),
         TEST(replies_may_fill_a_frame_to_its_end),
         TEST(changes_whose_reply_does_not_fit_are_not_made),
+        TEST(batches_that_wait_hold_so_much_together),
         TEST(information_is_a_map),
         TEST(information_passes_by_the_worker_that_has_the_object),
         TEST(too_long_messages_are_refused_to_their_callers),
