@@ -153,7 +153,8 @@ static bool find_data_dir(struct daemon *d)
     if ((mkdir(dir, 0700) == 0 || errno == EEXIST) && realpath(dir, d->data_dir) != NULL &&
         stat(d->data_dir, &st) == 0) {
         errno = ENOTDIR;
-        if (S_ISDIR(st.st_mode) && access(d->data_dir, R_OK | W_OK | X_OK) == 0)
+        /* where nothing may be made, files there and beneath the allowed paths still serve */
+        if (S_ISDIR(st.st_mode) && access(d->data_dir, R_OK | X_OK) == 0)
             return true;
     }
     fprintf(stderr, "emmapd: --data-dir %s: %s\n", dir, strerror(errno));
