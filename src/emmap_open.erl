@@ -13,7 +13,8 @@
 -spec region(term(), term(), term(), term()) -> opened().
 region(Name, Offset, Length, Options) ->
     case emmap_options:check(region, Options) of
-        ok -> open(Name, Options, fun(Wire) -> {open, Wire, Offset, Length, daemons(Options)} end,
+        ok -> open(name(Name, Options), Options,
+                   fun(Wire) -> {open, Wire, Offset, Length, daemons(Options)} end,
                    fun(Wire, Rest) -> {open, Wire, Offset, 0, Rest} end);
         BadOption -> {ok, {error, BadOption}}
     end.
@@ -39,6 +40,15 @@ close(F) ->
     end.
 
 %% Internal.
+
+%% Memory needs no name.
+name(Name, Options) when Name =:= ""; Name =:= <<>> ->
+    case lists:any(fun(Option) -> Option =:= anon orelse Option =:= {anon, true} end, Options) of
+        true -> <<"anon">>;
+        false -> Name
+    end;
+name(Name, _Options) ->
+    Name.
 
 daemons(Options) ->
     emmap_options:for_daemon(Options).

@@ -452,6 +452,8 @@ private_changes_stay_private(Config) ->
 
 anonymous_regions_have_no_file(Config) ->
     in(Config, ?FUNCTION_NAME, fun(Do, File) ->
+        {ok, Nameless, _} = Do(open, ["", 0, 8, [anon, write]]),
+        ok = Do(close, [Nameless]),
         {ok, F, #{size := 100}} = Do(open, [File, 0, 100, [anon, write]]),
         ok = Do(pwrite, [F, 0, <<"memory">>]),
         {ok, <<"memory">>} = Do(pread, [F, 0, 6]),
