@@ -35,6 +35,7 @@ struct server {
     uint64_t next_id;       /* 28 random bits of this life, 31 counted */
     uint64_t next_watch;
     uint64_t batch_serial;
+    uint64_t count_serial;
     struct buf scratch; /* replies that nobody reads: those of casts */
     struct buf late;    /* numbers of an envelope's requests that wait */
     uint64_t started_ms;
@@ -62,6 +63,7 @@ struct client {
     size_t pending_bytes;
     size_t batch_bytes;      /* that batches hold, each while an item of it waits */
     struct pending *waiting; /* those that can be taken back, by reference */
+    uint64_t count_mark;     /* the last count of clients that has met it */
     bool gone;               /* the peer is; what it sent is still done, then this is freed */
 };
 

@@ -38,6 +38,7 @@ struct entry {
     struct job resting; /* closes what nobody uses any more */
     struct inode inode;
     struct inode *indexed; /* &inode while it is in the index */
+    struct handle *handles;
     uint32_t handle_count;
     uint32_t writers;      /* handles that may write */
     struct pending *first; /* the line */

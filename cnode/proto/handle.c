@@ -21,6 +21,7 @@ struct handle *handle_new(struct client *c, struct entry *e, enum object_kind ki
     h->closing = closing;
     HASH_ADD(hh, s->handles, id, sizeof h->id, h);
     DL_PREPEND(c->handles, h);
+    DL_PREPEND2(e->handles, h, prev_here, next_here);
     c->handle_count++;
     e->handle_count++;
     e->writers += write;
@@ -61,6 +62,7 @@ void handle_free(struct handle *h)
     unwatch(h);
     HASH_DEL(c->server->handles, h);
     DL_DELETE(c->handles, h);
+    DL_DELETE2(h->entry->handles, h, prev_here, next_here);
     h->entry->handle_count--;
     h->entry->writers -= h->write;
     c->handle_count--;

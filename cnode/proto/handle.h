@@ -10,7 +10,8 @@ struct handle {
     struct client *client;
     struct handle *next, *prev; /* of the same client */
     struct entry *entry;
-    enum object_kind kind; /* as what it was opened */
+    struct handle *next_here, *prev_here; /* of the same entry */
+    enum object_kind kind;                /* as what it was opened */
     bool write;
     bool fixed_size;
     uint64_t offset;

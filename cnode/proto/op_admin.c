@@ -77,12 +77,11 @@ enum err op_ping(struct call *c)
 
 static uint32_t clients_of(const struct entry *e)
 {
+    const uint64_t serial = ++e->server->count_serial;
     uint32_t n = 0;
-    for (struct client *c = e->server->clients; c != NULL; c = c->next) {
-        struct handle *h = c->handles;
-        while (h != NULL && h->entry != e)
-            h = h->next;
-        n += h != NULL;
+    for (struct handle *h = e->handles; h != NULL; h = h->next_here) {
+        n += h->client->count_mark != serial;
+        h->client->count_mark = serial;
     }
     return n;
 }

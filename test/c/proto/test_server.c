@@ -692,6 +692,22 @@ static void information_is_a_map(void **state)
     assert_non_null(strstr(ask(&peer, "list"), "hits"));
 }
 
+static void handles_and_their_clients_are_counted(void **state)
+{
+    (void)state;
+    struct peer other;
+    peer_open(&other, &host, "other@localhost");
+    uint64_t f = open_new("f", 8);
+    opened(ask(&peer, "{open,\"f\",0,8,[]}"));
+    opened(ask(&other, "{open,\"f\",0,8,[]}"));
+    opened(ask(&other, "{open,\"f\",0,8,[]}"));
+    assert_non_null(strstr(ask(&peer, "{info,\"f\"}"), "handles=>4,clients=>2"));
+    is(ask(&peer, "{close,%" PRIu64 "}", f), "ok");
+    assert_non_null(strstr(ask(&peer, "list"), "handles=>3,clients=>2"));
+    peer_close(&other);
+    assert_non_null(strstr(ask(&peer, "list"), "handles=>1,clients=>1"));
+}
+
 static void information_passes_by_the_worker_that_has_the_object(void **state)
 {
     (void)state;
@@ -810,6 +826,7 @@ int main(void)
         TEST(changes_whose_reply_does_not_fit_are_not_made),
         TEST(batches_that_wait_hold_so_much_together),
         TEST(information_is_a_map),
+        TEST(handles_and_their_clients_are_counted),
         TEST(information_passes_by_the_worker_that_has_the_object),
         TEST(too_long_messages_are_refused_to_their_callers),
         TEST(objects_and_handles_are_limited),
