@@ -357,7 +357,7 @@ send_request(Obj, Request) ->
 %% @doc Many requests on one object in one message; the replies in order. Each succeeds or fails
 %% alone, and requests of others may be done between.
 -spec batch(object(), [request()]) -> {ok, [term()]} | {error, reason()}.
-batch(Obj, Requests) when is_list(Requests) ->
+batch(Obj, Requests) when length(Requests) >= 0 -> % a proper list
     tagged(emmap_batch:run([{Obj, Request} || Request <- Requests]), batch, [Obj, Requests]);
 batch(Obj, Requests) ->
     emmap_error:badarg(batch, [Obj, Requests], none).

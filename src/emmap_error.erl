@@ -211,7 +211,7 @@ check(deltas, Arg) -> one_of(are_pairs(Arg), "not a list of pairs of index and i
 check(indices, Arg) -> one_of(is_list(Arg) andalso lists:all(fun is_natural/1, Arg),
                               "not a list of non-negative integers");
 check(options, Arg) -> one_of(is_list(Arg), "not a list of options");
-check(requests, Arg) -> one_of(is_list(Arg), "not a list of requests");
+check(requests, Arg) -> one_of(is_proper(Arg), "not a list of requests");
 check(request, Arg) -> one_of(is_atom(Arg) orelse is_tuple(Arg), "not a request");
 check(advice, Arg) -> one_of(is_advice(Arg), "not an advice that file:advise/4 knows");
 check(where, Arg) -> one_of(is_where(Arg), "not a position: N, bof, cur, eof or a pair of these").
@@ -224,6 +224,8 @@ is_object(Obj) -> is_handle(Obj) orelse emmap_name:is_name(Obj).
 
 is_handle({F, Count}) when is_integer(Count) -> emmap_handle:is_handle(F);
 is_handle(F) -> emmap_handle:is_handle(F).
+
+is_proper(List) -> is_list(List) andalso is_integer(catch length(List)).
 
 is_natural(N) -> is_integer(N) andalso N >= 0.
 

@@ -204,10 +204,10 @@ left(Timeout, Start) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - S
 
 %% The id of a handle that the present connection knows.
 current_id(F) ->
-    case {emmap_handle:is_handle(F), is_tuple(F) andalso emmap_handle:id(F)} of
-        {false, _} -> {error, badarg};
-        {true, closed} -> {error, closed};
-        {true, Id} -> current_id(emmap_handle:is_current(F), F, Id)
+    case emmap_handle:is_handle(F) andalso emmap_handle:id(F) of
+        false -> {error, badarg};
+        closed -> {error, closed};
+        Id -> current_id(emmap_handle:is_current(F), F, Id)
     end.
 
 current_id(yes, _F, Id) ->
