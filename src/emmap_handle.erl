@@ -89,15 +89,17 @@ offset(#file_descriptor{data = #handle{offset = Offset}}) ->
 reopening(#file_descriptor{data = #handle{reopening = Reopening}}) ->
     Reopening.
 
-%% @doc The daemon's id for the object. `foreign': the handle is another node's.
--spec id(handle()) -> pos_integer() | closed | foreign.
+%% @doc The daemon's id for the object. `foreign': the handle is another node's, or none.
+-spec id(term()) -> pos_integer() | closed | foreign.
 id(#file_descriptor{data = #handle{slots = Slots}}) ->
     try atomics:get(Slots, ?ID) of
         ?CLOSED -> closed;
         Id -> Id
     catch
         error:badarg -> foreign
-    end.
+    end;
+id(_) ->
+    foreign.
 
 %% @doc Whether the id is of the present connection: `yes', `no' (it will be stale), or `down'
 %% (there is no connection).
