@@ -131,7 +131,7 @@ void entry_closed(struct entry *e)
 static void forget_names(struct entry *e)
 {
     while (e->names != NULL)
-        forget(e->names);
+        forget(e->names); /* NOLINT: which takes it out of the list */
 }
 
 void entry_free(struct entry *e)
