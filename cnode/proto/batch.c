@@ -90,7 +90,7 @@ static void fold_sync_reply(struct batch *b)
 {
     struct buf *out = &b->replies;
     struct term t = term_in(span_of(out->at + b->sync.at, out->len - b->sync.at));
-    if (term_is_atom(&t, "ok"))
+    if (!out->failed && term_is_atom(&t, "ok"))
         buf_cut(out, b->sync.at);
     else
         b->sync.failed = true;

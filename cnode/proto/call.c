@@ -74,28 +74,29 @@ static enum err permit(const struct call *c)
     return may ? OK : ERR_EACCES;
 }
 
-/* A reply that does not fit is taken back: its place is taken by the error. */
-static enum err checked(struct call *c, size_t from, enum err e)
+enum err call_checked(struct buf *out, size_t from, bool failed, enum err e)
 {
-    if (e == OK && c->out->failed)
+    if (e == OK && out->failed)
         e = ERR_MAX_FRAME;
     if (e == OK)
         return OK;
-    buf_cut(c->out, from);
+    buf_cut(out, from);
+    out->failed = failed;
     if (e != ERR_WOULD_BLOCK)
-        reply_error(c->out, e);
+        reply_error(out, e);
     return e;
 }
 
 enum err call_do(struct call *c)
 {
     const size_t from = c->out->len;
+    const bool failed = c->out->failed;
     c->object = &c->entry->object;
     c->bytes_in = c->bytes_out = 0;
     enum err e = permit(c);
     if (e == OK)
         e = c->op->run(c);
-    return checked(c, from, e);
+    return call_checked(c->out, from, failed, e);
 }
 
 void call_note(struct call *c, enum err result, uint64_t since_ns)

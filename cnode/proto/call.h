@@ -17,6 +17,10 @@ struct entry *call_open_entry(struct client *c, struct span object);
  * an error the reply is {error, Reason}, but for ERR_WOULD_BLOCK: then nothing is appended. */
 enum err call_do(struct call *c);
 
+/* call_checked takes a reply that failed with e, or does not fit, back to where it began: its place
+ * is taken by the error. `failed` is what `out` was there: something before it does not fit. */
+enum err call_checked(struct buf *out, size_t from, bool failed, enum err e);
+
 /* call_note adds the finished call to the object's statistics. */
 void call_note(struct call *c, enum err result, uint64_t since_ns);
 

@@ -76,15 +76,10 @@ static enum outcome run_on_object(struct call *c, const struct request *r, uint6
 static enum outcome run_here(struct call *c, const struct request *r)
 {
     const size_t from = c->out->len;
+    const bool failed = c->out->failed;
     if ((c->op->flags & OP_BATCH) != 0)
         return r->batch != NULL ? refuse(c, ERR_BADARG) : batch_run(r, c->args[0].bytes, c->out);
-    enum err e = c->op->run(c);
-    if (e == OK && c->out->failed)
-        e = ERR_MAX_FRAME;
-    if (e != OK) {
-        buf_cut(c->out, from);
-        reply_error(c->out, e);
-    }
+    call_checked(c->out, from, failed, c->op->run(c));
     return ANSWERED;
 }
 

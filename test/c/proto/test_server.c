@@ -625,9 +625,15 @@ static void replies_may_fill_a_frame_to_its_end(void **state)
     (void)state;
     const unsigned most = 1 << 20;
     uint64_t f = open_new("f", 2 * most);
-    for (unsigned n = most - 32; n < most; n++) {
+    for (unsigned n = most - 128; n < most; n++) { /* the peer here takes whole terms only */
         call(&peer, make_term("{batch,[{pread,%" PRIu64 ",0,%u}]}", f, n));
-        free(hear(&peer)); /* a peer takes whole terms only */
+        free(hear(&peer));
+        call(&peer, make_term("{batch,[{pread,%" PRIu64 ",0,%u},{pread,1,0,1},sync]}", f, n));
+        free(hear(&peer));
+        call(&peer,
+             make_term("{batch,[{pread,%" PRIu64 ",0,%u},{pread,1,0,1},{pread,%" PRIu64 ",0,99}]}",
+                       f, n, f));
+        free(hear(&peer));
     }
 }
 
