@@ -12,10 +12,10 @@
         read | write | create | truncate | shared | private | anon | fit | fixed_size
       | auto_unlink | sync | shared_validate | direct | populate | nonblock | noreserve
       | uninitialized | hugetlb | huge_2mb | huge_1gb | nocache | lock | nolock | debug
-      | {size, non_neg_integer()} | {max_inc_size, pos_integer()} | {chmod, 0..8#7777}
+      | {size, non_neg_integer()} | {max_inc_size, pos_integer()} | {chmod, 0..8#777}
       | {durability, default | sync} | {owner, pid()} | {node, node()}.
 -type counters_option() ::
-        read | auto_unlink | {chmod, 0..8#7777} | {durability, default | sync}
+        read | auto_unlink | {chmod, 0..8#777} | {durability, default | sync}
       | {owner, pid()} | {node, node()}.
 -type kind() :: region | counters.
 
@@ -100,7 +100,7 @@ is_valid(nolock) -> true;
 is_valid(debug) -> true;
 is_valid({size, N}) -> is_integer(N) andalso N >= 0;
 is_valid({max_inc_size, N}) -> is_integer(N) andalso N > 0;
-is_valid({chmod, Mode}) -> is_integer(Mode) andalso Mode >= 0 andalso Mode =< 8#7777;
+is_valid({chmod, Mode}) -> is_integer(Mode) andalso Mode >= 0 andalso Mode =< 8#777;
 is_valid({durability, D}) -> D =:= default orelse D =:= sync;
 is_valid({owner, Pid}) -> is_pid(Pid) andalso erlang:node(Pid) =:= erlang:node();
 is_valid({node, Node}) -> is_atom(Node) andalso emmap_net:is_node_name(Node);

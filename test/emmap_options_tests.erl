@@ -15,7 +15,7 @@ what_is_wrong_is_named_test_() ->
     [{lists:flatten(io_lib:format("~0p", [Option])),
       ?_assertEqual({bad_option, Option}, emmap_options:check(region, [read, Option, write]))}
      || Option <- [fixed, {address, 4096}, {size, -1}, {size, a}, {max_inc_size, 0},
-                   {chmod, 8#10000}, {durability, often}, {owner, me}, {node, nowhere},
+                   {chmod, 8#1000}, {durability, often}, {owner, me}, {node, nowhere},
                    {read, maybe}, nothing, {nothing, false}, {nothing, true}, 17, "read", {}]].
 
 options_that_are_no_list_are_named_test_() ->

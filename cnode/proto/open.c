@@ -115,7 +115,7 @@ static enum err set_value(struct open *o, enum setting setting, struct term *val
     case SIZE: return set_number(&f->size, value, 0, INT64_MAX);
     case MAX_INC_SIZE: return set_number(&o->max_inc_size, value, 1, INT64_MAX);
     case CHMOD:
-        e = set_number(&mode, value, 0, 07777);
+        e = set_number(&mode, value, 0, 0777);
         f->mode = (mode_t)mode;
         return e;
     case DURABILITY: return set_durability(value);

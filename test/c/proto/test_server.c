@@ -231,6 +231,7 @@ static void wrong_openings_change_nothing(void **state)
     (void)state;
     is(ask(&peer, "{open,\"none\",0,8,[write]}"), "{error,enoent}");
     is(ask(&peer, "{open,\"f\",0,8,[write,{size,-1}]}"), "{error,{bad_option,{size,-1}}}");
+    is(ask(&peer, "{open,\"f\",0,8,[{chmod,2541}]}"), "{error,{bad_option,{chmod,2541}}}");
     is(ask(&peer, "{open,\"f\",0,8,[fixed]}"), "{error,{bad_option,fixed}}");
     is(ask(&peer, "{open,\"f\",0,8,[{address,1}]}"), "{error,{bad_option,{address,1}}}");
     is(ask(&peer, "{open,\"f\",0,8,[{durability,sync}]}"), "{error,enotsup}");
