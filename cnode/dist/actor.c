@@ -308,11 +308,6 @@ void actor_demonitor(struct actor *a, struct span pid, uint64_t number)
     free(w);
 }
 
-bool actor_must_settle(const struct actor *a)
-{
-    return a->ended != NULL;
-}
-
 void actor_settle(struct actor *a)
 {
     while (a->ended != NULL) {

@@ -35,7 +35,6 @@ void actor_too_long(struct actor *a, const struct control *c, struct span head);
  * the process is not watched, so the connection cannot go on. */
 bool actor_monitor(struct actor *a, struct span pid, uint64_t number);
 void actor_demonitor(struct actor *a, struct span pid, uint64_t number);
-bool actor_must_settle(const struct actor *a);
 void actor_settle(struct actor *a);
 
 #endif
