@@ -1,7 +1,8 @@
-# Everything from outside, as imported targets: ei, uv, md (its MD5), uthash; cmocka for the tests.
+# Everything from outside, as imported targets: ei, uv, md (its MD5), xxhash, uthash; cmocka for the tests.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(uv REQUIRED IMPORTED_TARGET libuv)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(md REQUIRED IMPORTED_TARGET libmd)
 
 find_program(ERL erl REQUIRED)

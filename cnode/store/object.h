@@ -8,15 +8,19 @@
 #include "sys/map.h"
 #include "sys/path.h"
 
-enum object_kind { OBJECT_CLOSED, OBJECT_REGION, OBJECT_COUNTERS };
+enum object_kind { OBJECT_CLOSED, OBJECT_REGION, OBJECT_COUNTERS, OBJECT_QUEUE };
+
+struct queue;
+struct queue_change;
 
 struct object {
     enum object_kind kind;
     struct map map;
     dev_t dev; /* of a file that is mapped for all; else 0, 0 */
     ino_t ino;
-    bool failed;    /* a page or a sync failed: read-only until the next opening */
-    uint64_t count; /* counters */
+    bool failed;         /* a page or a sync failed: read-only until the next opening */
+    uint64_t count;      /* counters */
+    struct queue *queue; /* of a queue */
 };
 
 /* What an opening asks for, and what it found out. */
@@ -32,6 +36,8 @@ struct opening {
     uint64_t size;   /* of a file that is made without len, or with fit */
     uint64_t n;      /* counters, at least; 0: what it has */
     mode_t mode;
+    const struct queue_change *queue; /* options of a queue */
+    uint64_t now_ms;                  /* of a queue: since 1970 */
 
     int fd; /* after object_find: the file, until object_attach takes it; -1 for memory */
     bool exist;
@@ -40,6 +46,8 @@ struct opening {
     uint64_t actual, wanted; /* with ERR_SIZE_MISMATCH */
     uint8_t header[8];       /* with ERR_FILE_HEADER: the first bytes */
     size_t header_len;
+    char why[160];   /* with ERR_DAMAGED */
+    char owner[128]; /* with ERR_LOCKED: who holds the file; "": unknown */
 };
 
 /* object_find opens the file, or makes it whole. On OK `fd`, `exist`, `dev` and `ino` are set. */

@@ -4,10 +4,16 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words in files are little-endian");
 
+void (*put_watch)(const struct map *m, uint64_t pos, const void *from, size_t len);
+
 enum err put_bytes(struct map *m, uint64_t pos, const void *from, size_t len)
 {
     must(m->writable && pos <= m->size && len <= m->size - pos);
-    return guard_copy(m->at + pos, from, len) ? OK : ERR_EIO;
+    if (!guard_copy(m->at + pos, from, len))
+        return ERR_EIO;
+    if (put_watch != NULL)
+        put_watch(m, pos, from, len);
+    return OK;
 }
 
 struct change {
@@ -45,5 +51,7 @@ enum err put_word(struct map *m, uint64_t pos, enum word_op op, int64_t expected
     if (!guard_run(change_touch, &c))
         return ERR_EIO;
     *old = c.old;
+    if (put_watch != NULL)
+        put_watch(m, pos, c.word, sizeof *c.word);
     return OK;
 }

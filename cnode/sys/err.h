@@ -39,13 +39,24 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_HELD, ERR_
     X(SIZE_MISMATCH, DETAIL, "size_mismatch", "the file has another size")                         \
     X(FILE_HEADER, DETAIL, "invalid_file_header", "the file does not begin as it should")          \
     X(NOT_REGULAR, NOT_A, "regular_file", "not a regular file")                                    \
+    X(NOT_QUEUE, NOT_A, "queue", "not a queue")                                                    \
     X(KIND_REGION, WRONG_KIND, "region", "the object is a region")                                 \
     X(KIND_COUNTERS, WRONG_KIND, "counters", "the object is a set of counters")                    \
+    X(KIND_QUEUE, WRONG_KIND, "queue", "the object is a queue")                                    \
+    X(DAMAGED, DETAIL, "damaged", "the file is damaged")                                           \
+    X(FULL, PLAIN, "full", "the queue is full")                                                    \
+    X(EMPTY, PLAIN, "empty", "nothing is ready")                                                   \
+    X(CHECKPOINT, PLAIN, "checkpoint", "a checkpoint has to end first")                            \
+    X(NOT_LEASED, PLAIN, "not_leased", "the caller does not hold this item")                       \
+    X(REGISTERED, DETAIL, "already_registered", "the name belongs to another file")                \
     X(MAX_FRAME, LIMIT, "max_frame", "longer than a frame may be")                                 \
     X(MAX_UNSENT, LIMIT, "max_unsent", "too many answers wait unsent")                             \
     X(MAX_PENDING, LIMIT, "max_pending", "too many requests wait")                                 \
     X(MAX_OBJECTS, LIMIT, "max_objects", "too many open objects")                                  \
-    X(MAX_HANDLES, LIMIT, "max_handles", "too many open handles")
+    X(MAX_HANDLES, LIMIT, "max_handles", "too many open handles")                                  \
+    X(MAX_LEASES, LIMIT, "max_leases", "too many leased items")                                    \
+    X(MAX_WAITING, LIMIT, "max_waiting", "too many wait for items")                                \
+    X(MAX_SUBSCRIBERS, LIMIT, "max_subscribers", "too many subscriptions")
 
 enum err {
     OK = 0,

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "sys/bytes.h"
@@ -104,6 +105,27 @@ static int linux_lock_shared(int fd)
     return fcntl(fd, F_OFD_SETLK, &whole);
 }
 
+static int linux_lock_exclusive(int fd)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_OFD_SETLK, &whole);
+}
+
+static int linux_punch(int fd, off_t offset, off_t len)
+{
+    return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+}
+
+static int posix_rename(int dir, const char *from, const char *to)
+{
+    return renameat(dir, from, dir, to);
+}
+
+static int linux_set_attribute(int fd, const char *name, const void *value, size_t len)
+{
+    return fsetxattr(fd, name, value, len, 0);
+}
+
 static int linux_resident(void *at, size_t len)
 {
     enum { PIECE = 256 };
@@ -156,7 +178,12 @@ struct os os = {
     .sync = fdatasync,
     .sync_all = fsync,
     .write_back = linux_write_back,
+    .punch = linux_punch,
     .lock_shared = linux_lock_shared,
+    .lock_exclusive = linux_lock_exclusive,
+    .rename = posix_rename,
+    .set_attribute = linux_set_attribute,
+    .get_attribute = fgetxattr,
     .map = mmap,
     .unmap = munmap,
     .advise = madvise,

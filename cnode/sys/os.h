@@ -27,10 +27,17 @@ struct os {
     ssize_t (*write_at)(int fd, const void *bytes, size_t n, off_t offset); /* pwrite */
     int (*allocate)(int fd, off_t offset, off_t len); /* space, and the size where it grows */
     int (*truncate)(int fd, off_t size);
-    int (*sync)(int fd);        /* data and size: fdatasync */
-    int (*sync_all)(int fd);    /* fsync, also for directories */
-    int (*write_back)(int fd);  /* begin to write dirty pages; does not wait */
-    int (*lock_shared)(int fd); /* EAGAIN: another open file holds it exclusively */
+    int (*sync)(int fd);                           /* data and size: fdatasync */
+    int (*sync_all)(int fd);                       /* fsync, also for directories */
+    int (*write_back)(int fd);                     /* begin to write dirty pages; does not wait */
+    int (*punch)(int fd, off_t offset, off_t len); /* a hole: zeros, and no space */
+    int (*lock_shared)(int fd);    /* EAGAIN: another open file holds it exclusively */
+    int (*lock_exclusive)(int fd); /* EAGAIN: another open file holds it */
+    int (*rename)(int dir, const char *from, const char *to);
+
+    /* A user attribute of the file; the length read, as fgetxattr. */
+    int (*set_attribute)(int fd, const char *name, const void *value, size_t len);
+    ssize_t (*get_attribute)(int fd, const char *name, void *value, size_t most);
 
     void *(*map)(void *at, size_t len, int prot, int flags, int fd, off_t offset);
     int (*unmap)(void *at, size_t len);

@@ -100,6 +100,31 @@ static int lock_shared(int fd)
     return fails(__func__) ? -1 : faults.real.lock_shared(fd);
 }
 
+static int lock_exclusive(int fd)
+{
+    return fails(__func__) ? -1 : faults.real.lock_exclusive(fd);
+}
+
+static int punch(int fd, off_t offset, off_t len)
+{
+    return fails(__func__) ? -1 : faults.real.punch(fd, offset, len);
+}
+
+static int rename_it(int dir, const char *from, const char *to)
+{
+    return fails("rename") ? -1 : faults.real.rename(dir, from, to);
+}
+
+static int set_attribute(int fd, const char *name, const void *value, size_t len)
+{
+    return fails(__func__) ? -1 : faults.real.set_attribute(fd, name, value, len);
+}
+
+static ssize_t get_attribute(int fd, const char *name, void *value, size_t most)
+{
+    return fails(__func__) ? -1 : faults.real.get_attribute(fd, name, value, most);
+}
+
 static void *map(void *at, size_t len, int prot, int flags, int fd, off_t offset)
 {
     return fails(__func__) ? MAP_FAILED : faults.real.map(at, len, prot, flags, fd, offset);
@@ -146,7 +171,12 @@ void faults_begin(unsigned n, int number)
                      .sync = sync_data,
                      .sync_all = sync_all,
                      .write_back = write_back,
+                     .punch = punch,
                      .lock_shared = lock_shared,
+                     .lock_exclusive = lock_exclusive,
+                     .rename = rename_it,
+                     .set_attribute = set_attribute,
+                     .get_attribute = get_attribute,
                      .map = map,
                      .unmap = unmap,
                      .advise = advise,
