@@ -112,7 +112,7 @@ static void net_kernel_message(struct actor *a, struct span message)
 static void deliver(struct actor *a, uint32_t id, struct span message)
 {
     switch (id) {
-    case SELF_EMMAP: client_message(a->client, message); break;
+    case SELF_EMMAP: client_message(a->client, PROCESS_EMMAP, message); break;
     case SELF_NET_KERNEL: net_kernel_message(a, message); break;
     default: a->ignored++;
     }

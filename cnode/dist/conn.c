@@ -326,6 +326,13 @@ static void outlet_demonitor(void *conn, struct span pid, uint64_t number)
     mark_dirty(c);
 }
 
+static void outlet_ended(void *conn, uint32_t process, struct span reason)
+{
+    (void)conn;
+    (void)process;
+    (void)reason;
+}
+
 static void outlet_traffic(void *conn, uint64_t *in, uint64_t *out)
 {
     const struct conn *c = conn;
@@ -339,6 +346,7 @@ static const struct outlet outlet = {
     .undo = outlet_undo,
     .monitor = outlet_monitor,
     .demonitor = outlet_demonitor,
+    .ended = outlet_ended,
     .traffic = outlet_traffic,
 };
 

@@ -106,6 +106,21 @@ void server_close(struct server *s)
     free(s);
 }
 
+/* --- processes ------------------------------------------------------------------------------- */
+
+uint32_t server_process(struct server *s, struct span name)
+{
+    struct term t = term_in(name);
+    (void)s;
+    return term_is_atom(&t, "emmap") ? PROCESS_EMMAP : 0;
+}
+
+bool server_has_process(const struct server *s, uint32_t process)
+{
+    (void)s;
+    return process == PROCESS_EMMAP;
+}
+
 /* --- clients --------------------------------------------------------------------------------- */
 
 struct client *client_open(struct server *s, struct span node, const struct outlet *outlet,
@@ -307,10 +322,10 @@ static const struct {
     {"$emmap_cancel", 2, on_cancel},
 };
 
-void client_message(struct client *c, struct span message)
+void client_message(struct client *c, uint32_t process, struct span message)
 {
     struct term t = term_in(message);
-    if (c->server->stopping)
+    if (c->server->stopping || process != PROCESS_EMMAP)
         return;
     const int arity = term_tag(&t) == ERL_SMALL_TUPLE_EXT ? term_tuple(&t) : 0;
     for (size_t i = 0; arity > 0 && i < sizeof messages / sizeof messages[0]; i++) {

@@ -43,6 +43,10 @@ struct outlet {
     void (*monitor)(void *conn, struct span pid, uint64_t number);
     void (*demonitor)(void *conn, struct span pid, uint64_t number);
 
+    /* A process of ours (server_process) has ended: `reason` is a raw term. Whoever of the peer
+     * has linked to it or monitors it is to hear that. */
+    void (*ended)(void *conn, uint32_t process, struct span reason);
+
     /* Bytes read from and written to the peer so far. */
     void (*traffic)(void *conn, uint64_t *in, uint64_t *out);
 };
@@ -58,6 +62,13 @@ void server_stop(struct server *s, void (*stopped)(void *arg), void *arg);
 /* server_close frees everything; only after `stopped`, or where nothing has run yet. */
 void server_close(struct server *s);
 
+/* Processes of ours, by number: `emmap`, and those of registered queues, whose numbers are never
+ * used again. server_process: 0 where nobody has this name (raw bytes of an atom).
+ * server_has_process: is it there (still)? */
+enum { PROCESS_EMMAP = 1, PROCESS_FIRST_QUEUE = 1 << 20 };
+uint32_t server_process(struct server *s, struct span name);
+bool server_has_process(const struct server *s, uint32_t process);
+
 /* A peer has connected and authenticated; `node` is its name. NULL without memory. */
 struct client *client_open(struct server *s, struct span node, const struct outlet *outlet,
                            void *conn);
@@ -66,10 +77,9 @@ struct client *client_open(struct server *s, struct span node, const struct outl
  * called any more. */
 void client_close(struct client *c);
 
-/* A message to the registered name `emmap`, without version byte, that has passed term_check.
- * Whatever is no request of PROTOCOL.md is counted and ignored. The span is good during the call.
- */
-void client_message(struct client *c, struct span message);
+/* A message to a process of ours, without version byte, that has passed term_check. Whatever is no
+ * request of PROTOCOL.md is counted and ignored. The span is good during the call. */
+void client_message(struct client *c, uint32_t process, struct span message);
 
 /* A message that was longer than a frame may be: its first bytes, cut anywhere. The caller gets
  * {error, {limit, max_frame}} where these tell who it is. */

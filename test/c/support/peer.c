@@ -152,7 +152,7 @@ struct span peer_ref(uint64_t number)
 void tell(struct peer *p, struct span message)
 {
     must(term_check(message) == message.len);
-    client_message(p->client, message);
+    client_message(p->client, PROCESS_EMMAP, message);
 }
 
 void call(struct peer *p, struct span request)
