@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "store/counter.h"
+#include "store/queue.h"
 #include "sys/guard.h"
 #include "sys/os.h"
 
@@ -18,6 +19,8 @@ static enum err last_error(void)
 
 static uint64_t size_to_make(const struct opening *o)
 {
+    if (o->kind == OBJECT_QUEUE)
+        return 0;
     if (o->kind == OBJECT_COUNTERS)
         return counter_file_size(o->n);
     return o->len > 0 ? o->len : o->size;
@@ -36,6 +39,11 @@ static enum err fill(const struct opening *o, int fd)
         if (os.write_at(fd, header, sizeof header, 0) != sizeof header)
             return last_error();
     }
+    enum err e = OK;
+    if (o->kind == OBJECT_QUEUE)
+        e = queue_make(fd, &queue_limits, o->queue, o->now_ms);
+    if (e != OK)
+        return e;
     return os.sync_all(fd) == 0 ? OK : last_error();
 }
 
@@ -126,8 +134,6 @@ static enum err identify(struct opening *o)
     if (o->sharing == MAP_OF_FILE) {
         o->dev = st.st_dev;
         o->ino = st.st_ino;
-        if (os.lock_shared(o->fd) != 0)
-            return last_error();
     }
     return OK;
 }
@@ -248,27 +254,87 @@ static enum err settle(struct object *object, struct opening *o)
     return e == OK ? populate(object, o) : e;
 }
 
-static enum err attach_new(struct object *object, struct opening *o)
+static const char owner_attribute[] = "user.emmap.owner";
+
+static void read_owner(struct opening *o)
+{
+    const ssize_t n = os.get_attribute(o->fd, owner_attribute, o->owner, sizeof o->owner - 1);
+    o->owner[n > 0 ? n : 0] = '\0';
+}
+
+/* The lock does not tell whose it is: the attribute does, where there are attributes. */
+static enum err lock(struct opening *o, bool alone)
+{
+    if (o->sharing != MAP_OF_FILE)
+        return OK;
+    if ((alone ? os.lock_exclusive : os.lock_shared)(o->fd) != 0) {
+        enum err e = last_error();
+        if (e == ERR_LOCKED)
+            read_owner(o);
+        return e;
+    }
+    if (alone && o->node != NULL)
+        (void)os.set_attribute(o->fd, owner_attribute, o->node, strlen(o->node));
+    return OK;
+}
+
+/* The kind that an opening by name finds is not known before the file is mapped. */
+static enum err map_file(struct object *opened, struct opening *o)
 {
     struct stat st = {.st_size = 0};
-    if (o->fd >= 0 && os.fstat(o->fd, &st) != 0) {
-        enum err e = last_error();
+    enum err e = lock(o, o->kind == OBJECT_QUEUE);
+    if (e == OK && o->fd >= 0 && os.fstat(o->fd, &st) != 0)
+        e = last_error();
+    if (e != OK) {
         object_drop(o);
         return e;
     }
     const int fd = o->fd;
     o->fd = -1;
+    e = map_open(&opened->map, fd, (uint64_t)st.st_size, o->write, o->sharing);
+    if (e != OK || !o->by_name || !queue_is_one(&opened->map))
+        return e;
+    o->kind = OBJECT_QUEUE;
+    o->fd = fd;
+    e = lock(o, true);
+    o->fd = -1;
+    if (e != OK)
+        map_close(&opened->map);
+    return e;
+}
+
+static enum err settle_queue(struct object *object, struct opening *o)
+{
+    if (!queue_is_one(&object->map))
+        return ERR_NOT_QUEUE;
+    enum err e = queue_open(object, &queue_limits, o->path, o->now_ms, o->why);
+    return e == OK && o->queue != NULL ? queue_configure(object, o->queue) : e;
+}
+
+static enum err attach_new(struct object *object, struct opening *o)
+{
     struct object opened = {.kind = o->kind, .dev = o->dev, .ino = o->ino};
-    enum err e = map_open(&opened.map, fd, (uint64_t)st.st_size, o->write, o->sharing);
+    enum err e = map_file(&opened, o);
     if (e != OK)
         return e;
-    e = settle(&opened, o);
+    e = o->kind == OBJECT_QUEUE ? settle_queue(&opened, o) : settle(&opened, o);
     opened.kind = o->kind;
     if (e != OK)
         object_close(&opened);
     else
         *object = opened;
     return e;
+}
+
+/* A queue that failed begins anew with what the file has. */
+static enum err settle_queue_again(struct object *object, struct opening *o)
+{
+    if (o->kind != OBJECT_QUEUE)
+        return ERR_KIND_QUEUE;
+    if (object->kind != OBJECT_QUEUE)
+        return object->kind == OBJECT_COUNTERS ? ERR_KIND_COUNTERS : ERR_KIND_REGION;
+    enum err e = object->failed ? queue_recover(object, o->now_ms, o->why) : OK;
+    return e == OK && o->queue != NULL ? queue_configure(object, o->queue) : e;
 }
 
 /* The file is mapped already; another program may have given it another size since. */
@@ -286,6 +352,8 @@ static enum err attach_again(struct object *object, struct opening *o)
     object_drop(o);
     if (e != OK)
         return e;
+    if (object->kind == OBJECT_QUEUE || o->kind == OBJECT_QUEUE)
+        return settle_queue_again(object, o);
     const bool failed = object->failed;
     object->failed = false;
     e = settle(object, o);
@@ -305,6 +373,8 @@ enum err object_attach(struct object *object, struct opening *o)
 
 void object_close(struct object *object)
 {
+    if (object->queue != NULL)
+        queue_close(object);
     map_close(&object->map);
     *object = (struct object){.kind = OBJECT_CLOSED, .map.fd = -1};
 }

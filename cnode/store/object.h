@@ -38,6 +38,7 @@ struct opening {
     mode_t mode;
     const struct queue_change *queue; /* options of a queue */
     uint64_t now_ms;                  /* of a queue: since 1970 */
+    const char *node;                 /* who has the lock of a queue; NULL: says nothing */
 
     int fd; /* after object_find: the file, until object_attach takes it; -1 for memory */
     bool exist;

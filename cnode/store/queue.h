@@ -93,7 +93,7 @@ enum err queue_recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY]);
 
 /* queue_close ends with a checkpoint, if it can be changed, and frees the queue; the mapping
  * stays. No checkpoint is under way. May wait. */
-void queue_close(struct object *o, uint64_t now_ms);
+void queue_close(struct object *o);
 
 /* queue_configure stores other options, durably; may wait. */
 enum err queue_configure(struct object *o, const struct queue_change *change);
@@ -103,7 +103,8 @@ const struct queue_options *queue_options(const struct object *o);
 
 /* queue_push appends items, all or none. *first: the number of the first; the others follow.
  * ERR_FULL: they do not fit the bounds. ERR_ENOSPC and the like: the disk. ERR_MAX_FRAME: one is
- * longer than a record can be. With drop_head the oldest ready items make room. */
+ * longer than a record can be. With drop_head the oldest ready items make room. ERR_CHECKPOINT:
+ * these can be dropped only after the next checkpoint. */
 enum err queue_push(struct object *o, const struct turn *t, const struct span *items, size_t n,
                     uint64_t *first);
 

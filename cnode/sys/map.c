@@ -110,6 +110,21 @@ enum err map_allocate(struct map *m)
     return whole ? OK : allocate(m, 0, m->size);
 }
 
+enum err map_back(struct map *m, uint64_t pos, uint64_t len)
+{
+    return m->sharing == MAP_OF_FILE ? allocate(m, pos, pos + len) : OK;
+}
+
+void map_fetch(struct map *m, uint64_t pos, uint64_t len)
+{
+    const uint64_t from = pos / PAGE * PAGE;
+    const uint64_t most = align_up(m->size, PAGE);
+    const uint64_t to = align_up(pos + len, PAGE) < most ? align_up(pos + len, PAGE) : most;
+    if (from < to)
+        (void)os.advise(m->at + from, to - from,
+                        m->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+}
+
 /* A larger reservation elsewhere, with the same bytes. What is no view of the file is copied. */
 static enum err move(struct map *m, uint64_t size)
 {

@@ -37,6 +37,13 @@ enum err map_allow_writes(struct map *m, int fd);
 /* map_allocate makes sure that every byte of the file has its space on the disk. */
 enum err map_allocate(struct map *m);
 
+/* map_back makes sure that these bytes of the file have their space on the disk. */
+enum err map_back(struct map *m, uint64_t pos, uint64_t len);
+
+/* map_fetch brings the pages of a range into memory, as far as that can be done; for stores, too,
+ * where the mapping is writable. May wait for the disk. */
+void map_fetch(struct map *m, uint64_t pos, uint64_t len);
+
 /* map_resize makes the file (or the memory) size bytes long. New bytes are zero. On an error the
  * size and all bytes are what they were. */
 enum err map_resize(struct map *m, uint64_t size);

@@ -1,0 +1,48 @@
+/* The items before the frontier that are not done: found by number, the ready ones in order, each
+ * log's by position. */
+#ifndef STORE_ITEMS_H
+#define STORE_ITEMS_H
+
+#include "store/queue.h"
+#include "store/recordlog.h"
+
+struct items {
+    struct item **by_seq; /* ascending; NULL where one is gone */
+    size_t first;         /* none before it */
+    size_t n;             /* places used */
+    size_t cap;
+    size_t live;
+    struct heap ready;   /* by seq */
+    struct heap delayed; /* by until */
+    size_t leased;
+    size_t buried;
+    struct item *logs[LOGS]; /* utlist heads */
+    uint64_t bytes[LOGS];    /* of the records */
+    struct item *free;       /* a few that are used again */
+    size_t free_count;
+};
+
+void items_fini(struct items *all);
+
+/* items_room makes sure that items_add will succeed once. */
+bool items_room(struct items *all);
+
+/* items_add: an item with a greater number than all before, in no state yet; zeros but for its
+ * place at the end of the log. */
+struct item *items_add(struct items *all, uint64_t seq, unsigned log, uint64_t pos, uint32_t size);
+
+/* items_sort: numbers were added out of order. */
+void items_sort(struct items *all);
+
+void items_set(struct items *all, struct item *item, enum item_state state);
+void items_remove(struct items *all, struct item *item);
+
+/* items_move: it is on the shelf now, at its end. */
+void items_shelve(struct items *all, struct item *item, uint64_t pos);
+
+struct item *items_find(const struct items *all, uint64_t seq);
+
+/* The place in by_seq of the least number that is seq or more. */
+size_t items_place(const struct items *all, uint64_t seq);
+
+#endif

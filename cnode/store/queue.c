@@ -1,0 +1,727 @@
+/* Changes of a queue: pushes, what becomes of items, options. */
+#include "store/queue_inside.h"
+#include "sys/guard.h"
+#include "sys/log.h"
+
+#include <stdlib.h>
+
+const struct queue_limits queue_limits = {.granule = 64 << 10,
+                                          .page = 4096,
+                                          .window = 8 << 20,
+                                          .shelf = 4 << 20,
+                                          .shelve_most = 4 << 20,
+                                          .consumption = 32 << 20,
+                                          .checkpoint = 8 << 20,
+                                          .checkpoint_ms = 1000,
+                                          .punch_ms = 1000,
+                                          .punch_run = 16};
+
+enum err queue_failed(struct object *o)
+{
+    if (!o->failed)
+        log_error("queue \"%s\": a page of the file cannot be used; it is read-only until it is "
+                  "opened again",
+                  o->queue->name);
+    o->failed = true;
+    return ERR_EIO;
+}
+
+void queue_changed(struct queue *q, const struct turn *t, uint64_t bytes)
+{
+    if (q->checkpoint.changed_ms == 0)
+        q->checkpoint.changed_ms = t->now_ms > 0 ? t->now_ms : 1;
+    q->checkpoint.bytes += bytes;
+}
+
+const struct queue_options *queue_options(const struct object *o)
+{
+    return &o->queue->options;
+}
+
+/* --- what is lost ---------------------------------------------------------------------------- */
+
+static bool is_known(const struct queue *q, unsigned log, uint64_t pos)
+{
+    for (size_t i = 0; i < q->gaps.n; i++)
+        if (q->gaps.list[i].log == log && q->gaps.list[i].pos == pos)
+            return true;
+    return false;
+}
+
+/* Without memory for it the gap is only not found in this list: counted again after an opening. */
+static void note_gap(struct gaps *gaps, struct gap gap)
+{
+    if (gaps->n == gaps->cap) {
+        const size_t cap = gaps->cap < 8 ? 16 : gaps->cap * 2;
+        struct gap *list = reallocarray(gaps->list, cap, sizeof *list);
+        if (list == NULL)
+            return;
+        gaps->list = list;
+        gaps->cap = cap;
+    }
+    gaps->list[gaps->n++] = gap;
+}
+
+static void report(struct queue *q, uint64_t seq, uint64_t count)
+{
+    q->damaged += count;
+    if (seq == 0)
+        log_error("queue \"%s\": a damaged item is passed over", q->name);
+    else if (count == 1)
+        log_error("queue \"%s\": item %ju is damaged and passed over", q->name, (uintmax_t)seq);
+    else
+        log_error("queue \"%s\": items %ju to %ju are damaged and passed over", q->name,
+                  (uintmax_t)seq, (uintmax_t)(seq + count - 1));
+}
+
+void queue_lost(struct queue *q, unsigned log, uint64_t pos, uint64_t seq, uint64_t count)
+{
+    if (count == 0 || is_known(q, log, pos))
+        return;
+    report(q, seq, count);
+    note_gap(&q->gaps, (struct gap){.log = log, .pos = pos, .seq = seq, .count = count});
+}
+
+/* Damaged items behind the frontier, as far as they have been seen. */
+static uint64_t lost_ahead(const struct queue *q)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < q->gaps.n; i++)
+        if (q->gaps.list[i].seq >= q->front_seq)
+            n += q->gaps.list[i].count;
+    return n;
+}
+
+enum err queue_resync(struct object *o, const struct turn *t, unsigned log, uint64_t seq,
+                      uint64_t *pos, struct record_fields *f, struct spot *at)
+{
+    const struct queue *q = o->queue;
+    const uint64_t tail = q->logs[log].tail;
+    if (!t->may_wait)
+        return ERR_WOULD_BLOCK;
+    for (uint64_t p = *pos + 8; p < tail; p += 8) {
+        enum err e = record_head(o, t, log, p, f, at);
+        if (e == OK && record_is_item(f) && f->seq >= seq) {
+            *pos = p;
+            return OK;
+        }
+        if (e != OK && e != ERR_DAMAGED)
+            return e;
+    }
+    return ERR_EMPTY;
+}
+
+/* --- pushing --------------------------------------------------------------------------------- */
+
+static uint64_t stored_items(const struct queue *q)
+{
+    return q->items.live + (q->logs[LOG_MAIN].tail_seq - q->front_seq) - lost_ahead(q);
+}
+
+static uint64_t stored_bytes(const struct queue *q)
+{
+    return q->items.bytes[LOG_MAIN] + q->items.bytes[LOG_SHELF] +
+           (q->logs[LOG_MAIN].tail - q->front_pos);
+}
+
+/* What a push needs, and what has to go for it. */
+struct demand {
+    uint64_t items;
+    uint64_t bytes;
+};
+
+static uint64_t over(uint64_t stored, uint64_t more, uint64_t most)
+{
+    return most > 0 && stored + more > most ? stored + more - most : 0;
+}
+
+static bool fits(const struct queue *q, struct demand d)
+{
+    return over(stored_items(q), d.items, q->options.max_items) == 0 &&
+           over(stored_bytes(q), d.bytes, q->options.max_bytes) == 0;
+}
+
+/* Could this ever fit? */
+static bool is_possible(const struct queue *q, struct demand d)
+{
+    return over(0, d.items, q->options.max_items) == 0 &&
+           over(0, d.bytes, q->options.max_bytes) == 0;
+}
+
+/* Are there enough ready items in front? Their states can be stored without waiting then. */
+static enum err check_droppable(struct object *o, const struct turn *t, struct demand d)
+{
+    struct queue *q = o->queue;
+    const uint64_t items = over(stored_items(q), d.items, q->options.max_items);
+    const uint64_t bytes = over(stored_bytes(q), d.bytes, q->options.max_bytes);
+    struct demand freed = {.items = 0};
+    struct record r = {.seq = 0};
+    enum err e = OK;
+    if (!is_possible(q, d))
+        return ERR_FULL;
+    while (e == OK && (freed.items < items || freed.bytes < bytes)) {
+        e = queue_next(o, t, r.seq + 1, &r);
+        if (e == OK && r.item == NULL && r.pos >= q->durable_front + q->limits->consumption)
+            e = ERR_CHECKPOINT;
+        freed.items++;
+        freed.bytes += r.size;
+    }
+    q->checkpoint.wanted |= e == ERR_CHECKPOINT;
+    return e == ERR_EMPTY ? ERR_FULL : e;
+}
+
+static const struct turn at_any_price = {.may_wait = true};
+
+static enum err drop(struct object *o, const struct turn *t)
+{
+    struct queue *q = o->queue;
+    struct record r;
+    const struct turn patient = {.now_ms = t->now_ms, .may_wait = true};
+    enum err e = OK;
+    while (e == OK && !fits(q, (struct demand){.items = 0})) {
+        e = queue_front(o, &patient, &r);
+        if (e == OK)
+            e = queue_pop(o, &patient, &r);
+        if (e == OK) {
+            q->popped--;
+            q->dropped++;
+        }
+    }
+    return e == ERR_EIO ? e : OK;
+}
+
+static uint64_t *sizes_of(const struct span *items, size_t n, size_t prefix, uint64_t *one,
+                          struct demand *d)
+{
+    uint64_t *sizes = n == 1 ? one : malloc(n * sizeof *sizes);
+    *d = (struct demand){.items = n};
+    for (size_t i = 0; sizes != NULL && i < n; i++) {
+        sizes[i] = record_size(items[i].len + prefix);
+        d->bytes += sizes[i];
+    }
+    return sizes;
+}
+
+/* Everything that can be wrong, before the first store. */
+static enum err make_room(struct object *o, const struct turn *t, const uint64_t *sizes, size_t n,
+                          struct demand d)
+{
+    struct queue *q = o->queue;
+    enum err e = object_writable(o);
+    if (e == OK && !fits(q, d))
+        e = q->options.drop_head ? check_droppable(o, t, d) : ERR_FULL;
+    return e == OK ? record_reserve(o, t, LOG_MAIN, sizes, n) : e;
+}
+
+/* The pages that will be stored into; once they are there, nothing turns back any more. */
+static enum err check_tail(struct object *o, const struct turn *t, uint64_t first, uint64_t bytes)
+{
+    struct queue *q = o->queue;
+    const struct recordlog *log = &q->logs[LOG_MAIN];
+    const uint64_t granule = q->limits->granule;
+    uint64_t left = 0;
+    const uint64_t offset = log_offset(log, log->tail, &left);
+    const bool here = left >= first + JUMP_BYTES;
+    const uint64_t most = here ? (bytes < left ? bytes : left) : JUMP_BYTES;
+    enum err e = record_ready(o, t, offset, most);
+    if (e != OK || log->next.count == 0 || (here && bytes + JUMP_BYTES <= left))
+        return e;
+    const uint64_t next = log->next.count * granule;
+    return record_ready(o, t, log->next.granule * granule, bytes < next ? bytes : next);
+}
+
+static enum err append_all(struct object *o, const struct turn *t, const struct draft *like,
+                           const struct span *items, size_t n)
+{
+    struct recordlog *log = &o->queue->logs[LOG_MAIN];
+    const struct turn patient = {.now_ms = t->now_ms, .may_wait = true};
+    struct draft d = *like;
+    enum err e = OK;
+    uint64_t pos;
+    d.time = t->now_ms;
+    for (size_t i = 0; i < n && e == OK; i++) {
+        d.item = items[i];
+        d.seq = log->tail_seq;
+        e = record_append(o, &patient, LOG_MAIN, &d, &pos);
+        log->tail_seq += e == OK;
+    }
+    return e;
+}
+
+static enum err push(struct object *o, const struct turn *t, const struct draft *like,
+                     const struct span *items, size_t n, uint64_t *first)
+{
+    struct queue *q = o->queue;
+    struct demand d;
+    uint64_t one;
+    for (size_t i = 0; i < n; i++)
+        if (items[i].len > RECORD_LONGEST - sizeof(struct origin_fields))
+            return ERR_MAX_FRAME;
+    uint64_t *sizes = sizes_of(items, n, like->prefix.len, &one, &d);
+    if (sizes == NULL)
+        return ERR_ENOMEM;
+    enum err e = make_room(o, t, sizes, n, d);
+    if (e == OK)
+        e = check_tail(o, t, sizes[0], d.bytes);
+    if (sizes != &one)
+        free(sizes);
+    if (e != OK)
+        return e;
+    *first = q->logs[LOG_MAIN].tail_seq;
+    e = append_all(o, t, like, items, n);
+    queue_changed(q, t, d.bytes);
+    return e == OK && q->options.drop_head ? drop(o, t) : e;
+}
+
+enum err queue_push(struct object *o, const struct turn *t, const struct span *items, size_t n,
+                    uint64_t *first)
+{
+    const struct draft like = {.kind = RECORD_ITEM};
+    *first = o->queue->logs[LOG_MAIN].tail_seq;
+    return n == 0 ? object_writable(o) : push(o, t, &like, items, n, first);
+}
+
+enum err queue_push_moved(struct object *o, const struct turn *t, const struct origin *from,
+                          struct span item, uint64_t *seq)
+{
+    struct origin_fields f = {.seq = from->seq, .attempts = from->attempts};
+    memcpy(f.uuid, from->uuid, sizeof f.uuid);
+    const struct draft like = {.kind = RECORD_MOVED, .prefix = span_of(&f, sizeof f)};
+    return push(o, t, &like, &item, 1, seq);
+}
+
+/* --- the front ------------------------------------------------------------------------------- */
+
+void queue_fill(const struct object *o, const struct record_fields *f, const struct spot *at,
+                struct item *item, struct record *r)
+{
+    *r = (struct record){.seq = f->seq,
+                         .time = f->time,
+                         .attempts = item != NULL ? item->attempts : state_attempts(f->state),
+                         .bytes = record_item(o, f, at),
+                         .item = item,
+                         .pos = at->pos,
+                         .size = (uint32_t)record_size(f->length)};
+}
+
+static void advance(struct queue *q, const struct record *r)
+{
+    q->front_pos = r->pos + r->size;
+    q->front_seq = r->seq + 1;
+    q->front_time = 0;
+}
+
+/* Stores the state of an item, also in its copy; both or nothing. */
+static enum err set_item(struct object *o, const struct turn *t, const struct item *item,
+                         uint64_t value)
+{
+    struct queue *q = o->queue;
+    uint64_t left;
+    const uint64_t head = sizeof(struct record_fields);
+    enum err e = record_ready(o, t, log_offset(&q->logs[item->log], item->pos, &left), head);
+    if (e == OK && item->copy != NO_POSITION)
+        e = record_ready(o, t, log_offset(&q->logs[LOG_SHELF], item->copy, &left), head);
+    if (e == OK)
+        e = record_set_state(o, &at_any_price, item->log, item->pos, value);
+    if (e == OK && item->copy != NO_POSITION)
+        e = record_set_state(o, &at_any_price, LOG_SHELF, item->copy, value);
+    return e;
+}
+
+/* Takes an item out whose record is not what was pushed. */
+static enum err lose_item(struct object *o, struct item *item)
+{
+    struct queue *q = o->queue;
+    queue_lost(q, item->log, item->pos, item->seq, 1);
+    items_remove(&q->items, item);
+    return OK;
+}
+
+/* Its payload is damaged, but not its header: done, so that it is never seen again. */
+static enum err lose_payload(struct object *o, const struct turn *t, const struct record *r)
+{
+    struct queue *q = o->queue;
+    const uint64_t done = state_value(STATE_DONE, r->attempts, 0);
+    enum err e = r->item != NULL ? set_item(o, t, r->item, done)
+                                 : record_set_state(o, t, LOG_MAIN, r->pos, done);
+    if (e != OK)
+        return e;
+    report(q, r->seq, 1);
+    queue_changed(q, t, r->size);
+    if (r->item != NULL)
+        items_remove(&q->items, r->item);
+    else
+        advance(q, r);
+    return OK;
+}
+
+/* ERR_DAMAGED: it was, and is gone. */
+static enum err read_item(struct object *o, const struct turn *t, struct item *item,
+                          struct record *r)
+{
+    struct record_fields f;
+    struct spot at;
+    enum err e = record_head(o, t, item->log, item->pos, &f, &at);
+    if (e == ERR_DAMAGED || (e == OK && f.seq != item->seq)) {
+        lose_item(o, item);
+        return ERR_DAMAGED;
+    }
+    if (e != OK)
+        return e;
+    queue_fill(o, &f, &at, item, r);
+    e = record_payload(o, t, &f, &at);
+    if (e != ERR_DAMAGED)
+        return e;
+    e = lose_payload(o, t, r);
+    return e == OK ? ERR_DAMAGED : e;
+}
+
+enum err queue_read(struct object *o, const struct turn *t, struct item *item, struct record *r)
+{
+    return read_item(o, t, item, r);
+}
+
+/* Over what is damaged at the frontier to the next record of an item, or to the tail. */
+static enum err pass_over(struct object *o, const struct turn *t)
+{
+    struct queue *q = o->queue;
+    const struct recordlog *log = &q->logs[LOG_MAIN];
+    struct record_fields f;
+    struct spot at;
+    uint64_t pos = q->front_pos;
+    enum err e = queue_resync(o, t, LOG_MAIN, q->front_seq, &pos, &f, &at);
+    if (e != OK && e != ERR_EMPTY)
+        return e;
+    const uint64_t seq = e == OK ? f.seq : log->tail_seq;
+    queue_lost(q, LOG_MAIN, q->front_pos, q->front_seq, seq - q->front_seq);
+    q->front_pos = e == OK ? pos : log->tail;
+    q->front_seq = seq;
+    q->front_time = 0;
+    return OK;
+}
+
+/* A state word that does not fit: nobody knows what had become of the item. */
+static enum err lose_state(struct object *o, const struct record_fields *f, const struct spot *at)
+{
+    struct queue *q = o->queue;
+    struct record r;
+    queue_lost(q, LOG_MAIN, at->pos, f->seq, 1);
+    queue_fill(o, f, at, NULL, &r);
+    advance(q, &r);
+    return OK;
+}
+
+/* The record at the frontier; ERR_DAMAGED: it was passed over, there is another one now. */
+static enum err read_frontier(struct object *o, const struct turn *t, struct record *r)
+{
+    struct queue *q = o->queue;
+    struct record_fields f;
+    struct spot at;
+    enum err e = record_head(o, t, LOG_MAIN, q->front_pos, &f, &at);
+    while (e == OK && f.kind == RECORD_JUMP) {
+        q->front_pos += record_size(f.length);
+        e = record_head(o, t, LOG_MAIN, q->front_pos, &f, &at);
+    }
+    if (e == OK && f.seq != q->front_seq)
+        e = ERR_DAMAGED;
+    if (e == ERR_DAMAGED) {
+        e = pass_over(o, t);
+        return e == OK ? ERR_DAMAGED : e;
+    }
+    if (e != OK)
+        return e;
+    q->front_time = f.time;
+    if (!state_fits(f.header_hash, f.state) || state_of(f.state) != STATE_AVAILABLE) {
+        lose_state(o, &f, &at);
+        return ERR_DAMAGED;
+    }
+    queue_fill(o, &f, &at, NULL, r);
+    e = record_payload(o, t, &f, &at);
+    if (e != ERR_DAMAGED)
+        return e;
+    e = lose_payload(o, t, r);
+    return e == OK ? ERR_DAMAGED : e;
+}
+
+static enum err next_at_front(struct object *o, const struct turn *t, struct record *r)
+{
+    struct queue *q = o->queue;
+    struct heap_node *first = heap_first(&q->items.ready);
+    if (first != NULL)
+        return read_item(o, t, (void *)((char *)first - offsetof(struct item, node)), r);
+    if (q->front_seq >= q->logs[LOG_MAIN].tail_seq)
+        return ERR_EMPTY;
+    /* what is beyond has not been touched: recovery relies on it */
+    if (q->front_pos >= q->durable_front + q->limits->consumption) {
+        q->checkpoint.wanted = true;
+        return ERR_CHECKPOINT;
+    }
+    return read_frontier(o, t, r);
+}
+
+enum err queue_front(struct object *o, const struct turn *t, struct record *r)
+{
+    enum err e;
+    do
+        e = next_at_front(o, t, r);
+    while (e == ERR_DAMAGED);
+    return e;
+}
+
+/* --- what becomes of an item ----------------------------------------------------------------- */
+
+static unsigned once_more(unsigned attempts)
+{
+    return attempts < ATTEMPTS_MOST ? attempts + 1 : attempts;
+}
+
+enum err queue_pop(struct object *o, const struct turn *t, const struct record *r)
+{
+    struct queue *q = o->queue;
+    const uint64_t done = state_value(STATE_DONE, once_more(r->attempts), 0);
+    enum err e = r->item != NULL ? set_item(o, t, r->item, done)
+                                 : record_set_state(o, t, LOG_MAIN, r->pos, done);
+    if (e != OK)
+        return e;
+    q->popped++;
+    queue_changed(q, t, r->size);
+    if (r->item != NULL)
+        items_remove(&q->items, r->item);
+    else
+        advance(q, r);
+    return OK;
+}
+
+static enum err take_frontier(struct object *o, const struct turn *t, const struct record *r,
+                              uint64_t value, struct item **item)
+{
+    struct queue *q = o->queue;
+    if (!items_room(&q->items))
+        return ERR_ENOMEM;
+    enum err e = record_set_state(o, t, LOG_MAIN, r->pos, value);
+    if (e != OK)
+        return e;
+    *item = items_add(&q->items, r->seq, LOG_MAIN, r->pos, r->size);
+    (*item)->time = r->time;
+    advance(q, r);
+    queue_changed(q, t, r->size);
+    return OK;
+}
+
+enum err queue_take(struct object *o, const struct turn *t, const struct record *r,
+                    struct item **item)
+{
+    struct queue *q = o->queue;
+    const unsigned attempts = once_more(r->attempts);
+    const uint64_t value = state_value(STATE_AVAILABLE, attempts, 0);
+    enum err e = OK;
+    *item = r->item;
+    if (r->item == NULL)
+        e = take_frontier(o, t, r, value, item);
+    else
+        e = set_item(o, t, r->item, value);
+    if (e != OK)
+        return e;
+    queue_changed(q, t, 0);
+    (*item)->attempts = attempts;
+    items_set(&q->items, *item, ITEM_LEASED);
+    return OK;
+}
+
+struct item *queue_find(const struct object *o, uint64_t seq)
+{
+    return items_find(&o->queue->items, seq);
+}
+
+static enum err finish(struct object *o, const struct turn *t, struct item *item, uint64_t *count)
+{
+    struct queue *q = o->queue;
+    enum err e = set_item(o, t, item, state_value(STATE_DONE, item->attempts, 0));
+    if (e != OK)
+        return e;
+    (*count)++;
+    queue_changed(q, t, item->size);
+    items_remove(&q->items, item);
+    return OK;
+}
+
+enum err queue_ack(struct object *o, const struct turn *t, struct item *item)
+{
+    return finish(o, t, item, &o->queue->acked);
+}
+
+enum err queue_dead(struct object *o, const struct turn *t, struct item *item)
+{
+    return finish(o, t, item, &o->queue->dead);
+}
+
+/* Stores what the item is to be, and makes it that. */
+static enum err become(struct object *o, const struct turn *t, struct item *item,
+                       enum item_state state, unsigned stored, unsigned attempts, uint64_t until)
+{
+    struct queue *q = o->queue;
+    enum err e = set_item(o, t, item, state_value(stored, attempts, until));
+    if (e != OK)
+        return e;
+    item->attempts = attempts;
+    item->until = until;
+    items_set(&q->items, item, state);
+    queue_changed(q, t, 0);
+    return OK;
+}
+
+/* Seconds after the making of the file, rounded up. */
+static uint64_t until_of(const struct queue *q, uint64_t now_ms, uint64_t delay_ms)
+{
+    uint64_t at;
+    const uint64_t since = now_ms > q->created ? now_ms - q->created : 0;
+    if (!add_u64(since, delay_ms, &at) || at / 1000 >= UNTIL_MOST)
+        return UNTIL_MOST;
+    return (at + 999) / 1000;
+}
+
+enum err queue_release(struct object *o, const struct turn *t, struct item *item, uint64_t delay_ms)
+{
+    struct queue *q = o->queue;
+    if (delay_ms > 0)
+        return become(o, t, item, ITEM_DELAYED, STATE_AVAILABLE, item->attempts,
+                      until_of(q, t->now_ms, delay_ms));
+    items_set(&q->items, item, ITEM_READY);
+    return OK;
+}
+
+enum err queue_unsee(struct object *o, const struct turn *t, struct item *item)
+{
+    const unsigned attempts = item->attempts > 0 ? item->attempts - 1 : 0;
+    return become(o, t, item, ITEM_READY, STATE_AVAILABLE, attempts, 0);
+}
+
+enum err queue_bury(struct object *o, const struct turn *t, struct item *item)
+{
+    return become(o, t, item, ITEM_BURIED, STATE_BURIED, item->attempts, 0);
+}
+
+enum err queue_kick(struct object *o, const struct turn *t, struct item *item)
+{
+    return become(o, t, item, ITEM_READY, STATE_AVAILABLE, 0, 0);
+}
+
+void queue_hold(struct object *o, struct item *item)
+{
+    items_set(&o->queue->items, item, ITEM_LEASED);
+}
+
+/* --- delays ---------------------------------------------------------------------------------- */
+
+uint64_t queue_wakes_at(const struct object *o)
+{
+    const struct heap_node *first = heap_first(&o->queue->items.delayed);
+    return first == NULL ? 0 : o->queue->created + first->key * 1000;
+}
+
+size_t queue_wake(struct object *o, uint64_t now_ms)
+{
+    struct queue *q = o->queue;
+    size_t n = 0;
+    for (; q->items.delayed.n > 0 && queue_wakes_at(o) <= now_ms; n++) {
+        struct heap_node *first = heap_first(&q->items.delayed);
+        items_set(&q->items, (void *)((char *)first - offsetof(struct item, node)), ITEM_READY);
+    }
+    return n;
+}
+
+/* --- options --------------------------------------------------------------------------------- */
+
+static void apply(const struct queue_change *c, struct queue_options *to)
+{
+    const struct queue_options *from = &c->to;
+    if (c->given & QUEUE_MAX_ITEMS)
+        to->max_items = from->max_items;
+    if (c->given & QUEUE_MAX_BYTES)
+        to->max_bytes = from->max_bytes;
+    if (c->given & QUEUE_LEASE_MS)
+        to->lease_ms = from->lease_ms;
+    if (c->given & QUEUE_MAX_ATTEMPTS)
+        to->max_attempts = from->max_attempts;
+    if (c->given & QUEUE_OVERFLOW)
+        to->drop_head = from->drop_head;
+    if (c->given & QUEUE_FIXED_SIZE)
+        to->fixed_size = from->fixed_size;
+    if (c->given & QUEUE_DEAD_LETTER)
+        memcpy(to->dead_letter, from->dead_letter, sizeof to->dead_letter);
+    if (c->given & QUEUE_REGISTERED)
+        memcpy(to->registered, from->registered, sizeof to->registered);
+}
+
+enum err queue_configure(struct object *o, const struct queue_change *change)
+{
+    struct queue *q = o->queue;
+    struct queue_options to = q->options;
+    apply(change, &to);
+    if (memcmp(&to, &q->options, sizeof to) == 0)
+        return OK;
+    uint8_t *page = malloc(q->limits->page);
+    enum err e = page == NULL ? ERR_ENOMEM : object_writable(o);
+    if (e == OK)
+        e = header_write_options(q, q->opt_seq + 1, &to, page);
+    if (e == OK && put_bytes(&o->map, header_options_at(q->limits, q->opt_seq + 1), page,
+                             q->limits->page) != OK)
+        e = queue_failed(o);
+    free(page);
+    if (e == OK)
+        e = object_sync(o);
+    if (e != OK)
+        return e;
+    q->opt_seq++;
+    q->options = to;
+    return OK;
+}
+
+/* --- information ----------------------------------------------------------------------------- */
+
+/* Of the least item that is there: one in memory knows, that at the frontier if it was looked at.
+ */
+static uint64_t oldest_time(struct object *o)
+{
+    static const struct turn glance = {.may_wait = false};
+    struct queue *q = o->queue;
+    struct record_fields f;
+    struct spot at;
+    if (q->items.live > 0)
+        return q->items.by_seq[q->items.first]->time;
+    if (q->front_seq == q->logs[LOG_MAIN].tail_seq || q->front_time > 0)
+        return q->front_time;
+    if (!o->failed && record_head(o, &glance, LOG_MAIN, q->front_pos, &f, &at) == OK &&
+        record_is_item(&f))
+        q->front_time = f.time;
+    return q->front_time;
+}
+
+void queue_look(struct object *o, struct queue_info *info)
+{
+    struct queue *q = o->queue;
+    const struct recordlog *log = &q->logs[LOG_MAIN];
+    const uint64_t ahead = log->tail_seq - q->front_seq - lost_ahead(q);
+    const struct items *all = &q->items;
+    *info = (struct queue_info){
+        .items = all->live + ahead,
+        .ready = all->ready.n + ahead,
+        .leased = all->leased,
+        .delayed = all->delayed.n,
+        .buried = all->buried,
+        .bytes = stored_bytes(q),
+        .pushed = log->tail_seq - 1,
+        .popped = q->popped,
+        .acked = q->acked,
+        .dropped = q->dropped,
+        .dead = q->dead,
+        .damaged = q->damaged,
+        .oldest_time = oldest_time(o),
+        .first_id = all->live > 0 ? all->by_seq[all->first]->seq : q->front_seq,
+        .next_id = log->tail_seq,
+        .head = log->head,
+        .tail = log->tail,
+        .file_size = o->map.size,
+    };
+    memcpy(info->uuid, q->uuid, sizeof info->uuid);
+}
