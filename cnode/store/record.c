@@ -4,7 +4,7 @@
 #include "sys/hash.h"
 
 /* More than this is a worker's to touch, in memory or not; a worker fetches so much at once. */
-enum { BULK = 256 << 10, FETCH = 1 << 20 };
+enum { BULK = 256 << 10, FETCH = 256 << 10, PREPARE = 1 << 20 };
 
 uint64_t record_size(uint64_t length)
 {
@@ -200,7 +200,7 @@ static enum err obtain(struct object *o, const struct turn *t, uint32_t count, u
     if (e != OK)
         return e;
     if (t->may_wait)
-        map_fetch(&o->map, at, len < FETCH ? len : FETCH);
+        map_prepare(&o->map, at, len < PREPARE ? len : PREPARE);
     space_mark(&q->space, *granule, count, GRANULE_USED);
     return OK;
 }

@@ -424,6 +424,23 @@ static enum err store_all_again(struct object *o, uint64_t scanned, uint64_t old
     return e == OK ? store_log_again(o, LOG_SHELF, shelf->head, shelf->tail) : e;
 }
 
+/* A copy of the file may have holes where the next stores go. */
+static enum err back_tail(struct object *o, const struct recordlog *log)
+{
+    uint64_t left = 0;
+    const uint64_t offset = log_offset(log, log->tail, &left);
+    return offset == NO_POSITION ? OK : map_back(&o->map, offset, left);
+}
+
+static enum err back_stores_to_come(struct object *o)
+{
+    const struct queue *q = o->queue;
+    enum err e = map_back(&o->map, 0, (uint64_t)QUEUE_PAGES * q->limits->page);
+    for (unsigned i = 0; e == OK && i < LOGS; i++)
+        e = back_tail(o, &q->logs[i]);
+    return e;
+}
+
 /* --- all of it ------------------------------------------------------------------------------- */
 
 static enum err read_logs(struct object *o)
@@ -503,6 +520,8 @@ enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
         e = choose_options(o);
     if (e == OK)
         e = read_logs(o);
+    if (e == OK)
+        e = back_stores_to_come(o);
     if (e != OK)
         return e;
     settle_totals(o);

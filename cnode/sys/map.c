@@ -115,14 +115,23 @@ enum err map_back(struct map *m, uint64_t pos, uint64_t len)
     return m->sharing == MAP_OF_FILE ? allocate(m, pos, pos + len) : OK;
 }
 
-void map_fetch(struct map *m, uint64_t pos, uint64_t len)
+static void populate(const struct map *m, uint64_t pos, uint64_t len, int advice)
 {
     const uint64_t from = pos / PAGE * PAGE;
     const uint64_t most = align_up(m->size, PAGE);
     const uint64_t to = align_up(pos + len, PAGE) < most ? align_up(pos + len, PAGE) : most;
     if (from < to)
-        (void)os.advise(m->at + from, to - from,
-                        m->writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+        (void)os.advise(m->at + from, to - from, advice);
+}
+
+void map_fetch(struct map *m, uint64_t pos, uint64_t len)
+{
+    populate(m, pos, len, MADV_POPULATE_READ);
+}
+
+void map_prepare(struct map *m, uint64_t pos, uint64_t len)
+{
+    populate(m, pos, len, MADV_POPULATE_WRITE);
 }
 
 /* A larger reservation elsewhere, with the same bytes. What is no view of the file is copied. */

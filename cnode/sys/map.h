@@ -40,9 +40,10 @@ enum err map_allocate(struct map *m);
 /* map_back makes sure that these bytes of the file have their space on the disk. */
 enum err map_back(struct map *m, uint64_t pos, uint64_t len);
 
-/* map_fetch brings the pages of a range into memory, as far as that can be done; for stores, too,
- * where the mapping is writable. May wait for the disk. */
+/* map_fetch brings the pages of a range into memory, as far as that can be done; map_prepare those
+ * that will be stored into. Both may wait for the disk. */
 void map_fetch(struct map *m, uint64_t pos, uint64_t len);
+void map_prepare(struct map *m, uint64_t pos, uint64_t len);
 
 /* map_resize makes the file (or the memory) size bytes long. New bytes are zero. On an error the
  * size and all bytes are what they were. */
