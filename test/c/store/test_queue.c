@@ -1,6 +1,7 @@
 /* A queue on a real file: what goes in comes out, and is there after reopening. */
 #include "store/queue.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,9 +9,10 @@
 
 #include "store/format.h"
 #include "support/check.h"
+#include "support/faults.h"
 #include "support/folder.h"
 #include "sys/guard.h"
-#include "sys/log.h"
+#include "sys/os.h"
 
 static struct turn now = {.now_ms = 1700000000000, .may_wait = true};
 
@@ -40,6 +42,7 @@ static struct file make_file(void)
 {
     static const struct queue_change none;
     struct file f = {.dir = folder_make()};
+    guard_install(); /* cmocka has put handlers of its own before each test */
     int fd = open(folder_file(f.dir, "q"), O_RDWR | O_CREAT, 0600);
     assert_int_equal(queue_make(fd, &queue_limits, &none, now.now_ms), OK);
     close(fd);
@@ -426,9 +429,142 @@ static void without_a_slot_it_is_refused(void **state)
     remove_file(&f);
 }
 
+static int no_space(int fd, off_t offset, off_t len)
+{
+    (void)fd;
+    (void)offset;
+    (void)len;
+    errno = ENOSPC;
+    return -1;
+}
+
+static void a_full_disk_refuses_pushes_only(void **state)
+{
+    (void)state;
+    struct file f = make_file();
+    const struct os real = os;
+    uint64_t seq = 0;
+    enum err e = OK;
+    uint64_t pushed = 0;
+    os.allocate = no_space;
+    while (e == OK) {
+        const struct span item = span_text("something that takes a little space");
+        e = queue_push(&f.object, &now, &item, 1, &seq);
+        pushed += e == OK;
+    }
+    assert_int_equal(e, ERR_ENOSPC);
+    assert_in_range(pushed, 100, 2000);
+    assert_int_equal(look(&f).items, pushed);
+    for (uint64_t i = 0; i < pushed; i++)
+        pops(&f, "something that takes a little space");
+    os = real;
+    push_text(&f, "again");
+    pops(&f, "again");
+    is_empty(&f);
+    remove_file(&f);
+}
+
+static int sync_fails(int fd)
+{
+    (void)fd;
+    errno = EIO;
+    return -1;
+}
+
+static void after_a_failed_sync_it_is_read_only_until_recovered(void **state)
+{
+    (void)state;
+    struct file f = make_file();
+    const struct os real = os;
+    struct record r;
+    char why[QUEUE_WHY];
+    uint64_t seq;
+    const struct span item = span_text("two");
+    push_text(&f, "one");
+    push_text(&f, "two");
+    struct item *one = take(&f, "one");
+    os.sync = sync_fails;
+    assert_int_equal(checkpoint_go(&f.object, now.now_ms, true), CHECKPOINT_BESIDE);
+    checkpoint_run(&f.object);
+    assert_int_equal(checkpoint_go(&f.object, now.now_ms, false), CHECKPOINT_REST);
+    assert_int_equal(queue_push(&f.object, &now, &item, 1, &seq), ERR_EIO);
+    assert_int_equal(queue_ack(&f.object, &now, one), ERR_EIO);
+    assert_int_equal(queue_front(&f.object, &now, &r), OK);
+    assert_int_equal(queue_pop(&f.object, &now, &r), ERR_EIO);
+    assert_int_equal(queue_recover(&f.object, now.now_ms, why), ERR_EIO);
+    os = real;
+    assert_int_equal(queue_recover(&f.object, now.now_ms, why), OK);
+    assert_int_equal(take(&f, "one")->attempts, 2);
+    pops(&f, "two");
+    is_empty(&f);
+    remove_file(&f);
+}
+
+static void a_file_that_is_cut_fails_and_nothing_else_does(void **state)
+{
+    (void)state;
+    struct file f = make_file();
+    struct record r;
+    uint64_t seq;
+    const struct span item = span_text("item");
+    push_text(&f, "item");
+    assert_int_equal(truncate(folder_file(f.dir, "q"), 4096), 0);
+    assert_int_equal(queue_front(&f.object, &now, &r), ERR_EIO);
+    assert_int_equal(queue_push(&f.object, &now, &item, 1, &seq), ERR_EIO);
+    remove_file(&f);
+}
+
+/* Pushes, takes and checkpoints until something fails; what was pushed and not done. */
+static uint64_t work(struct file *f, uint64_t *acknowledged)
+{
+    struct record r;
+    struct item *taken;
+    uint64_t done = 0;
+    static uint8_t big[100 << 10];
+    for (int i = 0; i < 12; i++) {
+        const struct span item = span_of(big, i % 3 == 0 ? sizeof big : 50);
+        uint64_t seq;
+        if (queue_push(&f->object, &now, &item, 1, &seq) == OK)
+            *acknowledged = seq;
+        if (i % 4 == 3 && queue_front(&f->object, &now, &r) == OK &&
+            queue_take(&f->object, &now, &r, &taken) == OK &&
+            queue_ack(&f->object, &now, taken) == OK)
+            done = r.seq;
+        now.now_ms += 2000;
+        tend(f);
+    }
+    return done;
+}
+
+static void any_call_may_fail_and_nothing_acknowledged_is_lost(void **state)
+{
+    (void)state;
+    static const int numbers[] = {EIO, ENOSPC, ENOMEM};
+    for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++) {
+        const char *failed = "";
+        for (unsigned n = 1; failed != NULL; n++) {
+            struct file f = make_file();
+            uint64_t pushed = 0;
+            faults_begin(n, numbers[k]);
+            const uint64_t done = work(&f, &pushed);
+            object_close(&f.object);
+            failed = faults_end();
+            open_file(&f);
+            assert_int_equal(look(&f).damaged, 0);
+            for (uint64_t seq = done + 1; seq <= pushed; seq++) {
+                struct record r;
+                assert_int_equal(queue_front(&f.object, &now, &r), OK);
+                assert_int_equal(r.seq, seq);
+                assert_int_equal(queue_pop(&f.object, &now, &r), OK);
+            }
+            assert_true(look(&f).pushed >= pushed);
+            remove_file(&f);
+        }
+    }
+}
+
 int main(void)
 {
-    guard_install();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_leave_in_the_order_of_arrival),
         cmocka_unit_test(an_item_that_comes_back_keeps_its_place),
@@ -443,6 +579,10 @@ int main(void)
         cmocka_unit_test(damage_costs_the_damaged_item_only),
         cmocka_unit_test(one_slot_may_be_damaged),
         cmocka_unit_test(without_a_slot_it_is_refused),
+        cmocka_unit_test(a_full_disk_refuses_pushes_only),
+        cmocka_unit_test(after_a_failed_sync_it_is_read_only_until_recovered),
+        cmocka_unit_test(a_file_that_is_cut_fails_and_nothing_else_does),
+        cmocka_unit_test(any_call_may_fail_and_nothing_acknowledged_is_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
