@@ -239,6 +239,9 @@ static bool open_server(struct daemon *d)
                                            .max_handles = (uint32_t)o->max_handles,
                                            .max_pending = (uint32_t)o->max_pending,
                                            .max_pending_bytes = o->max_pending_bytes,
+                                           .max_leases = (uint32_t)o->max_leases,
+                                           .max_waiting = (uint32_t)o->max_waiting,
+                                           .max_subscribers = (uint32_t)o->max_subscribers,
                                            .max_frame = o->max_frame};
     const enum err bad = server_open(&d->loop, &options, &d->server);
     if (bad != OK)

@@ -67,11 +67,21 @@ static enum err permit(const struct call *c)
         return OK; /* a worker may have the object */
     const enum object_kind has = c->handle != NULL ? c->handle->kind : e->object.kind;
     if (c->op->kind != OBJECT_CLOSED && c->op->kind != has)
-        return has == OBJECT_COUNTERS ? ERR_KIND_COUNTERS : ERR_KIND_REGION;
+        return has == OBJECT_COUNTERS ? ERR_KIND_COUNTERS
+               : has == OBJECT_QUEUE  ? ERR_KIND_QUEUE
+                                      : ERR_KIND_REGION;
     if ((c->op->flags & OP_CHANGES) == 0)
         return OK;
     const bool may = c->handle != NULL ? c->handle->write : e->writers > 0 || e->kept;
     return may ? OK : ERR_EACCES;
+}
+
+void call_begin(struct call *c)
+{
+    const uint32_t most = c->server->options.max_leases;
+    const uint32_t has = c->client->lease_count;
+    c->now_ms = server_now_ms(c->server);
+    c->leases_left = has < most ? most - has : 0;
 }
 
 enum err call_checked(struct buf *out, size_t from, bool failed, enum err e)
@@ -82,7 +92,7 @@ enum err call_checked(struct buf *out, size_t from, bool failed, enum err e)
         return OK;
     buf_cut(out, from);
     out->failed = failed;
-    if (e != ERR_WOULD_BLOCK)
+    if (e != ERR_WOULD_BLOCK && e != ERR_WAIT && e != ERR_CHECKPOINT)
         reply_error(out, e);
     return e;
 }

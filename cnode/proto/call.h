@@ -13,6 +13,9 @@ enum err call_resolve(struct call *c, struct entry *entry);
 /* call_open_entry: the open object that an id or a name means for this client, or NULL. */
 struct entry *call_open_entry(struct client *c, struct span object);
 
+/* call_begin notes when and for whom it is: on the loop, before it is decoded. */
+void call_begin(struct call *c);
+
 /* call_do runs the request on its open object, if it is of the right kind and may be changed. On
  * an error the reply is {error, Reason}, but for ERR_WOULD_BLOCK: then nothing is appended. */
 enum err call_do(struct call *c);

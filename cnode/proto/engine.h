@@ -11,7 +11,7 @@
 #include "proto/server.h"
 #include "proto/stats.h"
 #include "proto/term.h"
-#include "store/object.h"
+#include "store/queue.h"
 #include "sys/path.h"
 
 /* uthash gives up where memory does: a daemon that cannot hold an index entry cannot go on. */
@@ -20,6 +20,10 @@
 
 struct pending;
 struct batch;
+struct desk;
+struct holder;
+struct waiter;
+struct grant;
 
 struct server {
     uv_loop_t *loop;
@@ -30,6 +34,13 @@ struct server {
     struct entry *entries;  /* all, newest first */
     struct handle *handles; /* by id */
     struct watch *watches;  /* by number: monitors of owners */
+    struct holder *holders; /* by number: monitors of those who hold or wait for items */
+    struct heap due;        /* queues, by the time when they want to be tended */
+    struct desk *soon;      /* queues to be tended before the loop waits again */
+    uint32_t soon_count;
+    uv_prepare_t before_waiting;
+    uv_timer_t due_timer;
+    int64_t wall_ms;        /* to be added to the loop's time, for that since 1970 */
     struct client *clients; /* all, newest first */
     uint32_t entry_count;   /* with an open object, or about to have one */
     uint64_t next_id;       /* 28 random bits of this life, 31 counted */
@@ -63,8 +74,16 @@ struct client {
     size_t pending_bytes;
     size_t batch_bytes;      /* that batches hold, each while an item of it waits */
     struct pending *waiting; /* those that can be taken back, by reference */
-    uint64_t count_mark;     /* the last count of clients that has met it */
-    bool gone;               /* the peer is; what it sent is still done, then this is freed */
+    struct waiter *waiters;  /* those who wait for items, by reference */
+    struct grant *grants;    /* what was leased to a call, by its reference */
+    struct holder *holders;  /* by pid */
+    struct holder *idle;     /* of these, who neither hold nor wait; the longest idle first */
+    uint32_t idle_count;
+    uint32_t lease_count;
+    uint32_t waiter_count;
+    uint32_t subscriber_count;
+    uint64_t count_mark; /* the last count of clients that has met it */
+    bool gone;           /* the peer is; what it sent is still done, then this is freed */
 };
 
 /* The peer's structure goes when the last thing of his has. */
@@ -78,7 +97,11 @@ struct request {
     struct span to;      /* where an answer goes, a pid or a reference; empty: a cast */
     struct span tag;     /* the answer is {tag, Reply} */
     struct batch *batch; /* the answer is an item of this batch */
+    bool in_envelope;
 };
+
+/* Milliseconds since 1970. */
+uint64_t server_now_ms(const struct server *s);
 
 /* The last object may have been closed: goes on with an orderly end. */
 void server_rest(struct server *s);

@@ -101,6 +101,19 @@ void entry_look(struct entry *e)
     e->seen.size = e->object.map.size;
     e->seen.count = e->object.count;
     e->seen.read_only = object_writable(&e->object) != OK;
+    if (e->object.kind != OBJECT_QUEUE)
+        return;
+    queue_look(&e->object, &e->seen.queue);
+    e->seen.options = *queue_options(&e->object);
+}
+
+const char *entry_kind_name(enum object_kind kind)
+{
+    switch (kind) {
+    case OBJECT_COUNTERS: return "counters";
+    case OBJECT_QUEUE: return "queue";
+    default: return "region";
+    }
 }
 
 bool entry_is_open(const struct entry *e)
@@ -118,6 +131,7 @@ void entry_end(struct entry *e)
 void entry_closed(struct entry *e)
 {
     must(e->object.kind == OBJECT_CLOSED);
+    desk_close(e);
     if (e->indexed != NULL)
         HASH_DEL(e->server->inodes, e->indexed);
     e->indexed = NULL;
@@ -149,6 +163,7 @@ struct entry *entry_idle(struct server *s)
     struct entry *oldest = NULL;
     for (struct entry *e = s->entries; e != NULL; e = e->next)
         if (e->kept && e->handle_count == 0 && e->first == NULL && !e->busy &&
+            e->desk.first == NULL && e->desk.leases == NULL &&
             (oldest == NULL || e->stats.last_ns < oldest->stats.last_ns))
             oldest = e;
     return oldest;

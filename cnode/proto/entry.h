@@ -2,7 +2,7 @@
 #ifndef PROTO_ENTRY_H
 #define PROTO_ENTRY_H
 
-#include "proto/engine.h"
+#include "proto/desk.h"
 #include "sys/work.h"
 
 /* An absolute path under which requests find an object; of links there may be several. */
@@ -44,6 +44,7 @@ struct entry {
     struct pending *first; /* the line */
     uint32_t waiting;
     uint64_t batch_mark; /* the batch whose sync has met it */
+    struct desk desk;    /* of a queue */
     struct stats stats;
 
     /* What of the object can be told while a worker has it. */
@@ -51,6 +52,8 @@ struct entry {
         enum object_kind kind;
         uint64_t size, count;
         bool read_only;
+        struct queue_info queue;
+        struct queue_options options;
     } seen;
 };
 
@@ -70,6 +73,8 @@ void entry_index(struct entry *e, dev_t dev, ino_t ino);
 
 /* entry_look notes what can be told of the object later; only while no worker has it. */
 void entry_look(struct entry *e);
+
+const char *entry_kind_name(enum object_kind kind);
 
 /* entry_is_open: as it was seen last where a worker has the object. */
 bool entry_is_open(const struct entry *e);

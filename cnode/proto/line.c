@@ -1,7 +1,10 @@
 #include "proto/line.h"
 
 #include "proto/call.h"
+#include "proto/desk.h"
+#include "proto/lease.h"
 #include "proto/reply.h"
+#include "proto/waiter.h"
 #include "sys/log.h"
 
 /* What is to be done next with the first in a line. To open takes two visits to a worker: one finds
@@ -35,8 +38,6 @@ struct pending {
     size_t len;
     uint8_t bytes[];
 };
-
-static void go(struct entry *e);
 
 /* --- into the line and out of it ------------------------------------------------------------- */
 
@@ -145,7 +146,8 @@ enum err line_wait(struct entry *e, const struct request *r, struct open *open, 
                                   .from = keep(p, r->from),
                                   .to = keep(p, r->to),
                                   .tag = keep(p, r->tag),
-                                  .batch = r->batch};
+                                  .batch = r->batch,
+                                  .in_envelope = r->in_envelope};
     p->open = open;
     p->step = open != NULL ? TO_FIND : TO_RUN;
     p->since_ns = since_ns;
@@ -175,6 +177,8 @@ static void finish(struct pending *p)
     const struct span reply = span_of(p->reply.at, p->reply.len);
     take_out(p);
     end_opening(p);
+    if (p->call.op != NULL && p->entry->object.kind == OBJECT_QUEUE)
+        lease_settle_call(&p->call, p->result);
     if (p->call.op != NULL && p->entry->object.kind != OBJECT_CLOSED)
         call_note(&p->call, p->result, p->since_ns);
     if (p->result == OK && p->call.op != NULL && p->call.op->done != NULL)
@@ -213,17 +217,47 @@ static struct pending *of_job(struct job *job)
 
 /* The worker has given the object back. Until go_on nobody else works through the line, so that
  * what a finished request sets off can neither overtake nor free it. */
-static void hold(struct entry *e)
+void line_hold(struct entry *e)
 {
     e->busy = false;
     e->held = true;
     entry_look(e);
 }
 
-static void go_on(struct entry *e)
+void line_go_on(struct entry *e)
 {
     e->held = false;
-    go(e);
+    if (e->object.kind == OBJECT_QUEUE)
+        desk_tend_soon(e);
+    line_go(e);
+}
+
+/* It has found nothing: from here on it waits among those who wait for items. */
+static void join_waiters(struct pending *p)
+{
+    enum err e = waiter_join(p->entry, &p->call, &p->request);
+    if (e != OK) {
+        fail(p, e);
+        return;
+    }
+    take_out(p);
+    pending_free(p);
+}
+
+/* The call has been run, to whatever end. */
+static void end_run(struct pending *p)
+{
+    switch (p->result) {
+    case ERR_WAIT: join_waiters(p); break;
+    case ERR_CHECKPOINT: desk_stall(p->entry); break; /* and then again */
+    default: finish(p);
+    }
+}
+
+/* What needs the object without a checkpoint beside it. */
+static bool needs_rest(const struct pending *p)
+{
+    return (p->call.op->flags & OP_ALONE) != 0 && desk_is_under_way(p->entry);
 }
 
 static void run_call(struct job *job)
@@ -237,11 +271,11 @@ static void call_ran(struct job *job)
 {
     struct pending *p = of_job(job);
     struct entry *e = p->entry;
-    hold(e);
+    line_hold(e);
     if (e->object.kind == OBJECT_CLOSED)
         entry_closed(e);
-    finish(p);
-    go_on(e);
+    end_run(p);
+    line_go_on(e);
 }
 
 /* --- opening --------------------------------------------------------------------------------- */
@@ -304,11 +338,11 @@ static void found(struct job *job)
 {
     struct pending *p = of_job(job);
     struct entry *e = p->entry;
-    hold(e);
+    line_hold(e);
     p->step = TO_ATTACH;
     if (p->result != OK)
         fail(p, p->result);
-    go_on(e);
+    line_go_on(e);
 }
 
 static void reply_opened(struct pending *p, const struct handle *h)
@@ -316,16 +350,19 @@ static void reply_opened(struct pending *p, const struct handle *h)
     struct buf *out = &p->reply;
     const struct entry *e = p->entry;
     const bool counters = h->kind == OBJECT_COUNTERS;
+    const bool queue = h->kind == OBJECT_QUEUE;
     reply_tuple(out, 3);
     reply_atom(out, "ok");
     reply_uint64(out, h->id);
-    reply_map(out, counters ? 5 : 4);
+    reply_map(out, counters || queue ? 5 : 4);
     reply_key_atom(out, "exist", p->open->opening.exist ? "true" : "false");
     reply_key_uint64(out, "size", e->object.map.size - h->offset);
     reply_key_uint64(out, "id", h->id);
-    reply_key_atom(out, "kind", counters ? "counters" : "region");
+    reply_key_atom(out, "kind", entry_kind_name(h->kind));
     if (counters)
         reply_key_uint64(out, "count", e->object.count);
+    if (queue)
+        reply_key_uint64(out, "length", e->seen.queue.ready);
 }
 
 static enum err give_handle(struct pending *p)
@@ -335,6 +372,7 @@ static enum err give_handle(struct pending *p)
     const struct open *o = p->open;
     if (c->gone || c->server->stopping)
         return ERR_CLOSED;
+    entry_look(p->entry);
     struct handle *h = handle_new(c, e, o->opening.kind, o->opening.write);
     if (h == NULL)
         return ERR_ENOMEM;
@@ -361,6 +399,12 @@ static void reply_refused(struct pending *p)
     if (p->result == ERR_SIZE_MISMATCH) {
         reply_uint64(out, o->actual);
         reply_uint64(out, o->wanted);
+    } else if (p->result == ERR_DAMAGED) {
+        reply_text(out, o->why);
+    } else if (p->result == ERR_LOCKED && o->owner[0] != '\0') {
+        reply_text(out, o->owner);
+    } else if (p->result == ERR_LOCKED) {
+        reply_atom(out, "unknown");
     } else {
         reply_binary(out, span_of(o->header, o->header_len));
     }
@@ -371,15 +415,18 @@ static void attached(struct job *job)
     struct pending *p = of_job(job);
     struct entry *e = p->entry;
     const bool asked = !p->open->opening.by_name;
-    hold(e);
+    line_hold(e);
     if (e->object.kind == OBJECT_CLOSED)
         entry_closed(e);
+    if (p->result == OK && e->object.kind == OBJECT_QUEUE && !desk_open(e))
+        p->result = ERR_ENOMEM;
     if (p->result == OK && asked)
         p->result = give_handle(p);
     if (p->result == OK && !asked) {
         e->kept = true;
         p->step = TO_RUN; /* what named the object can be done now */
-    } else if (p->result == ERR_SIZE_MISMATCH || (p->result == ERR_FILE_HEADER && asked)) {
+    } else if (p->result == ERR_SIZE_MISMATCH || p->result == ERR_DAMAGED ||
+               p->result == ERR_LOCKED || (p->result == ERR_FILE_HEADER && asked)) {
         reply_refused(p);
         finish(p);
     } else if (p->result == OK) {
@@ -387,7 +434,7 @@ static void attached(struct job *job)
     } else {
         fail(p, p->result);
     }
-    go_on(e);
+    line_go_on(e);
 }
 
 /* Is there room for one more open object? One that only a name keeps open makes room. */
@@ -417,12 +464,16 @@ static void attach(struct pending *p)
     if (owner == NULL) {
         fail(p, ERR_ENOMEM);
     } else if (owner != e) {
-        go(owner);
+        line_go(owner);
     } else if (o->by_name && e->object.kind != OBJECT_CLOSED) {
         p->step = TO_RUN; /* open under another name */
     } else if (!room_for(e)) {
         fail(p, ERR_MAX_OBJECTS);
+    } else if (desk_is_under_way(e)) {
+        desk_stall(e);
     } else {
+        if (e->object.failed && e->object.kind == OBJECT_QUEUE)
+            desk_fail(e); /* its items will be others */
         if (o->sharing == MAP_OF_FILE && e->indexed == NULL)
             entry_index(e, o->dev, o->ino);
         start(p, run_attach, attached);
@@ -450,8 +501,12 @@ static enum err decode(struct pending *p)
     c->server = client->server;
     c->client = client;
     c->from = p->request.from;
+    c->ref = p->request.to;
+    c->in_batch = p->request.batch != NULL;
+    c->in_envelope = p->request.in_envelope;
     c->out = &p->reply;
     buf_init(&c->scratch, c->server->options.max_frame);
+    call_begin(c);
     if (!op_decode(c, p->request.term)) { /* it could be once: memory */
         c->op = NULL;
         return ERR_ENOMEM;
@@ -505,10 +560,12 @@ static void run(struct pending *p, bool blocks)
         }
     }
     p->result = blocks ? ERR_WOULD_BLOCK : call_do(&p->call);
-    if (p->result == ERR_WOULD_BLOCK)
+    if (p->result == ERR_WOULD_BLOCK && needs_rest(p))
+        desk_stall(p->entry);
+    else if (p->result == ERR_WOULD_BLOCK)
         start(p, run_call, call_ran);
     else
-        finish(p);
+        end_run(p);
 }
 
 static void step(struct pending *p, bool blocks) /* NOLINT(misc-no-recursion) */
@@ -526,12 +583,12 @@ void line_begin(struct entry *e)
 }
 
 /* Does what stands in the line until one needs a worker. */
-static void go(struct entry *e) /* NOLINT(misc-no-recursion) */
+void line_go(struct entry *e) /* NOLINT(misc-no-recursion) */
 {
     if (e->held)
         return;
     e->held = true;
-    while (!e->busy && e->first != NULL)
+    while (!e->busy && !e->desk.stalled && e->first != NULL)
         step(e->first, false); /* NOLINT: it takes what it ends out of the list */
     e->held = false;
     line_rest(e);
@@ -568,7 +625,7 @@ void line_close(struct handle *h)
     const bool idle = !e->busy && e->first == NULL;
     append(e, p);
     if (idle)
-        go(e);
+        line_go(e);
 }
 
 static struct entry *of_resting(struct job *job)
@@ -585,20 +642,23 @@ static void run_rest(struct job *job)
 static void rested(struct job *job)
 {
     struct entry *e = of_resting(job);
-    hold(e);
+    line_hold(e);
     entry_closed(e);
-    go_on(e);
+    line_go_on(e);
 }
 
 void line_rest(struct entry *e)
 {
     struct server *s = e->server;
-    if (e->busy || e->held || e->first != NULL || e->handle_count > 0)
+    if (e->busy || e->held || e->first != NULL || e->handle_count > 0 ||
+        (e->kept && !s->stopping && e->object.kind != OBJECT_CLOSED))
         return;
     if (e->object.kind == OBJECT_CLOSED) {
         entry_free(e);
         server_rest(s);
-    } else if (!e->kept || s->stopping) {
+    } else if (desk_is_under_way(e)) {
+        desk_stall(e);
+    } else {
         e->busy = true;
         e->sync_at_end = s->stopping;
         e->resting.run = run_rest;

@@ -26,6 +26,12 @@ void line_closing_free(struct pending *p);
 /* line_close lets the handle be closed after what came before; again and again. */
 void line_close(struct handle *h);
 
+/* A worker has given the object back: line_hold, then line_go_on lets the next come. line_go: does
+ * what stands in the line until one needs a worker. */
+void line_hold(struct entry *e);
+void line_go_on(struct entry *e);
+void line_go(struct entry *e);
+
 /* line_rest closes the object that nobody uses, and frees the entry. */
 void line_rest(struct entry *e);
 

@@ -26,7 +26,7 @@ static const struct op rows[] = {
     OP(open, "nuul", REGION, OP_OPENS, NULL, "open a region of a file"),
     OP(open_counters, "nu", COUNTERS, OP_OPENS, NULL, "open N counters"),
     OP(open_counters, "nul", COUNTERS, OP_OPENS, NULL, "open N counters, with options"),
-    OP_DONE(close, "c", ANY, 0, op_close, "close a handle"),
+    OP_DONE(close, "c", ANY, OP_ALONE, op_close, "close a handle"),
     OP(pread, "ouu", REGION, 0, op_pread, "bytes from a position on"),
     OP(pread, "ol", REGION, 0, op_pread_list, "bytes from each position on"),
     OP(pwrite, "oub", REGION, OP_CHANGES, op_pwrite, "write bytes at a position"),
@@ -57,6 +57,38 @@ static const struct op rows[] = {
     OP(update_counters, "ol", COUNTERS, OP_CHANGES, op_update_counters, "add to many, all or none"),
     OP(read_counters, "o", COUNTERS, 0, op_read_counters, "read all"),
     OP(read_counters, "ol", COUNTERS, 0, op_read_counters, "read these"),
+    OP(open_queue, "nul", QUEUE, OP_OPENS, NULL, "open a queue"),
+    OP(push, "ot", QUEUE, OP_CHANGES, op_push, "append an item"),
+    OP(push_many, "ol", QUEUE, OP_CHANGES, op_push_many, "append items, all or none"),
+    OP(pop, "o", QUEUE, OP_CHANGES, op_pop, "take the first item out"),
+    OP(pop_wait, "ow", QUEUE, OP_CHANGES, op_pop_wait, "take the first item out, or wait for one"),
+    OP(pop_many, "ou", QUEUE, OP_CHANGES, op_pop_many, "take the first items out"),
+    OP(pop_many, "ouw", QUEUE, OP_CHANGES, op_pop_many, "take the first items out, or wait"),
+    OP(take, "o", QUEUE, OP_CHANGES, op_take, "lease the first item"),
+    OP(take, "ow", QUEUE, OP_CHANGES, op_take, "lease the first item, or wait for one"),
+    OP(take, "owm", QUEUE, OP_CHANGES, op_take, "lease the first item, for a time"),
+    OP(take_many, "ou", QUEUE, OP_CHANGES, op_take_many, "lease the first items"),
+    OP(take_many, "ouw", QUEUE, OP_CHANGES, op_take_many, "lease the first items, or wait"),
+    OP(take_many, "ouwm", QUEUE, OP_CHANGES, op_take_many, "lease the first items, for a time"),
+    OP(ack, "ou", QUEUE, OP_CHANGES, op_ack, "a leased item is done"),
+    OP(ack_many, "ol", QUEUE, OP_CHANGES, op_ack_many, "leased items are done"),
+    OP(release, "ou", QUEUE, OP_CHANGES, op_release, "a leased item goes back"),
+    OP(release, "ouu", QUEUE, OP_CHANGES, op_release, "a leased item goes back after a time"),
+    OP(release_many, "ol", QUEUE, OP_CHANGES, op_release_many, "leased items go back"),
+    OP(release_many, "olt", QUEUE, OP_CHANGES, op_release_many, "leased items go back unseen"),
+    OP(touch, "ou", QUEUE, OP_CHANGES, op_touch, "the time of a lease begins anew"),
+    OP(bury, "ou", QUEUE, OP_CHANGES, op_bury, "put a leased item aside"),
+    OP(kick, "ou", QUEUE, OP_CHANGES, op_kick, "items that were put aside are ready"),
+    OP(peek_many, "ou", QUEUE, 0, op_peek_many, "look at the first items"),
+    OP(peek_many, "ouu", QUEUE, 0, op_peek_many, "look at items from one on"),
+    OP(rpeek_many, "ou", QUEUE, 0, op_rpeek_many, "look at the last items"),
+    OP(rpeek_many, "ouu", QUEUE, 0, op_rpeek_many, "look at items from one back"),
+    OP(peek_buried, "ou", QUEUE, 0, op_peek_buried, "look at items that were put aside"),
+    OP(length, "o", QUEUE, 0, op_length, "how many items are ready"),
+    OP_DONE(erase, "o", QUEUE, OP_CHANGES | OP_ALONE, op_erase, "take everything out"),
+    OP(subscribe, "otu", QUEUE, OP_CHANGES, op_subscribe, "let items come as messages"),
+    OP(unsubscribe, "ot", QUEUE, 0, op_unsubscribe, "no more of them"),
+    OP(unsubscribe, "ott", QUEUE, 0, op_unsubscribe, "no more, and keep those that came"),
     OP(barrier, "h", ANY, 0, op_barrier, "what became of casts"),
     OP(batch, "l", ANY, OP_HERE | OP_BATCH, NULL, "many requests in order"),
     OP(info, "", ANY, OP_HERE, op_info, "the daemon"),
@@ -118,12 +150,34 @@ const struct op *op_find(struct span name, int argc, bool *known)
     return NULL;
 }
 
+/* Times beyond what the loop can count are no times. */
+static uint64_t wait_ms(struct term *t)
+{
+    const uint64_t ms = term_uint64(t);
+    t->bad |= ms > INT64_MAX;
+    return ms;
+}
+
+/* 0: without end */
+static uint64_t lease_ms(struct term *t)
+{
+    if (term_is_atom(t, "infinity"))
+        return 0;
+    if (term_is_atom(t, "default"))
+        return LEASE_UNSET;
+    const uint64_t ms = wait_ms(t);
+    t->bad |= ms == 0;
+    return ms;
+}
+
 static void decode_arg(struct call *c, char letter, struct term *t, struct arg *arg)
 {
     const int tag = term_tag(t);
     switch (letter) {
     case 'i': arg->i = term_int64(t); break;
     case 'u': arg->u = term_uint64(t); break;
+    case 'w': arg->u = term_is_atom(t, "infinity") ? FOREVER : wait_ms(t); break;
+    case 'm': arg->u = lease_ms(t); break;
     case 'b': arg->bytes = term_iodata(t, &c->scratch); break;
     case 'n': arg->bytes = term_name(t, &c->scratch); break;
     case 'l':

@@ -11,17 +11,19 @@ struct client;
 struct handle;
 struct entry;
 struct call;
+struct lease;
 
 enum op_flag {
     OP_HERE = 1,    /* of no object, or of what the loop knows of one: never waits */
     OP_CHANGES = 2, /* needs a handle that may write */
     OP_OPENS = 4,   /* its first argument is the name of what it opens */
     OP_BATCH = 8,   /* its items are requests */
-    OP_LOOKS = 16   /* tells what the loop knows of an open object: passes by the line */
+    OP_LOOKS = 16,  /* tells what the loop knows of an open object: passes by the line */
+    OP_ALONE = 32   /* not while a checkpoint of the object is under way */
 };
 
 /* Letters of a signature: o object (id or name), h id, c id to close, n name, i signed and u
- * unsigned integer of 64 bits, b iodata, l a list, t any term. */
+ * unsigned integer of 64 bits, b iodata, l a list, t any term, w a time to wait, m a lease's. */
 struct op {
     const char *name;
     const char *args;
@@ -46,6 +48,19 @@ struct arg {
     struct span bytes; /* of b, n; the raw term of o, l, t */
 };
 
+/* What a request asks of a queue. */
+enum want_kind { WANT_POP, WANT_POP_WAIT, WANT_POP_MANY, WANT_TAKE, WANT_TAKE_MANY, WANT_MESSAGES };
+
+#define FOREVER     UINT64_MAX
+#define LEASE_UNSET (UINT64_MAX - 1) /* what the queue is set to */
+
+struct want {
+    enum want_kind kind;
+    uint64_t max;        /* items */
+    uint64_t timeout_ms; /* for the first of them */
+    uint64_t lease_ms;
+};
+
 /* A request while it is being done. */
 struct call {
     struct server *server;
@@ -57,8 +72,16 @@ struct call {
     struct handle *handle; /* by id; NULL by name */
     struct entry *entry;
     struct object *object;
-    uint64_t offset;              /* of the region in its file */
-    bool may_wait;                /* this is a worker that has the object */
+    uint64_t offset; /* of the region in its file */
+    bool may_wait;   /* this is a worker that has the object */
+    bool in_batch;
+    bool in_envelope;
+    uint64_t now_ms;              /* since 1970 */
+    uint64_t leases_left;         /* that the client may take */
+    struct span ref;              /* of the call, where a cancel may come */
+    struct want want;             /* with ERR_WAIT: what has to be waited for */
+    struct lease *leased;         /* new ones, and */
+    struct lease *ended;          /* those that are over: for call_settle */
     struct buf *out;              /* the reply */
     struct buf scratch;           /* iodata that had to be put together */
     uint64_t bytes_in, bytes_out; /* for the statistics */

@@ -5,6 +5,7 @@
 #include "proto/line.h"
 #include "proto/ops.h"
 #include "proto/reply.h"
+#include "proto/waiter.h"
 #include "sys/log.h"
 #include "sys/os.h"
 #include "sys/work.h"
@@ -46,6 +47,8 @@ enum err op_close(struct call *c)
 void op_close_done(struct call *c)
 {
     struct entry *e = c->entry;
+    if (e->object.kind == OBJECT_QUEUE)
+        waiter_end_handle(e, c->handle->id);
     handle_free(c->handle);
     if (e->object.kind == OBJECT_CLOSED)
         entry_closed(e);
@@ -95,15 +98,74 @@ static void reply_latency(struct buf *out, const struct stats *s)
     reply_key_uint64(out, "max", (s->max_ns + 999) / 1000);
 }
 
+static void reply_key_bound(struct buf *out, const char *key, uint64_t bound)
+{
+    if (bound == 0)
+        reply_key_atom(out, key, "infinity");
+    else
+        reply_key_uint64(out, key, bound);
+}
+
+static void reply_key_name(struct buf *out, const char *key, const char *name)
+{
+    if (name[0] == '\0')
+        reply_key_atom(out, key, "none");
+    else
+        reply_key_text(out, key, name);
+}
+
+static uint64_t age_ms(const struct entry *e)
+{
+    const uint64_t now = server_now_ms(e->server);
+    const uint64_t then = e->seen.queue.oldest_time;
+    return then > 0 && then < now ? now - then : 0;
+}
+
+static void reply_queue(struct buf *out, const struct entry *e)
+{
+    const struct queue_info *q = &e->seen.queue;
+    const struct queue_options *o = &e->seen.options;
+    reply_key_uint64(out, "items", q->items);
+    reply_key_uint64(out, "ready", q->ready);
+    reply_key_uint64(out, "bytes", q->bytes);
+    reply_key_uint64(out, "leased", q->leased);
+    reply_key_uint64(out, "delayed", q->delayed);
+    reply_key_uint64(out, "buried", q->buried);
+    reply_key_uint64(out, "subscribers", e->desk.subscribers);
+    reply_key_uint64(out, "oldest_ms", age_ms(e));
+    reply_key_uint64(out, "pushed", q->pushed);
+    reply_key_uint64(out, "popped", q->popped);
+    reply_key_uint64(out, "acked", q->acked);
+    reply_key_uint64(out, "dropped", q->dropped);
+    reply_key_uint64(out, "dead", q->dead);
+    reply_key_uint64(out, "damaged", q->damaged);
+    reply_key_uint64(out, "first_id", q->first_id);
+    reply_key_uint64(out, "next_id", q->next_id);
+    reply_key_uint64(out, "file_size", q->file_size);
+    reply_key_name(out, "registered", o->registered);
+    reply_key_uint64(out, "head", q->head);
+    reply_key_uint64(out, "tail", q->tail);
+    reply_key_uint64(out, "next_tail", q->tail);
+    reply_key_bound(out, "max_items", o->max_items);
+    reply_key_bound(out, "max_bytes", o->max_bytes);
+    reply_key_atom(out, "overflow", o->drop_head ? "drop_head" : "reject");
+    reply_key_bound(out, "lease_ms", o->lease_ms);
+    reply_key_bound(out, "max_attempts", o->max_attempts);
+    reply_key_name(out, "dead_letter", o->dead_letter);
+}
+
+enum { KEYS = 14, KEYS_OF_COUNTERS = 1, KEYS_OF_QUEUE = 27 };
+
 static void reply_object(struct buf *out, struct entry *e)
 {
     const struct stats *s = &e->stats;
     if (!e->busy)
         entry_look(e);
     const bool counters = e->seen.kind == OBJECT_COUNTERS;
-    reply_map(out, counters ? 15 : 14);
+    const bool queue = e->seen.kind == OBJECT_QUEUE;
+    reply_map(out, KEYS + (counters ? KEYS_OF_COUNTERS : queue ? KEYS_OF_QUEUE : 0));
     reply_key_text(out, "name", e->path);
-    reply_key_atom(out, "kind", counters ? "counters" : "region");
+    reply_key_atom(out, "kind", entry_kind_name(e->seen.kind));
     reply_key_uint64(out, "size", e->seen.size);
     reply_key_atom(out, "durability", "default");
     reply_key_uint64(out, "handles", e->handle_count);
@@ -113,11 +175,13 @@ static void reply_object(struct buf *out, struct entry *e)
     reply_key_uint64(out, "bytes_in", s->bytes_in);
     reply_key_uint64(out, "bytes_out", s->bytes_out);
     reply_latency(out, s);
-    reply_key_uint64(out, "waiting", e->waiting);
+    reply_key_uint64(out, "waiting", e->waiting + e->desk.waiting);
     reply_key_uint64(out, "idle_ms", (uv_hrtime() - s->last_ns) / 1000000);
     reply_key_atom(out, "read_only", e->seen.read_only ? "true" : "false");
     if (counters)
         reply_key_uint64(out, "count", e->seen.count);
+    if (queue)
+        reply_queue(out, e);
 }
 
 enum err op_info_object(struct call *c)
@@ -154,9 +218,9 @@ enum err op_clients(struct call *c)
         reply_key_atom(c->out, "node", one->node);
         reply_key_uint64(c->out, "since_ms", uv_now(c->server->loop) - one->since_ms);
         reply_key_uint64(c->out, "handles", one->handle_count);
-        reply_key_uint64(c->out, "leases", 0);
-        reply_key_uint64(c->out, "waiting", one->pending_count);
-        reply_key_uint64(c->out, "subscribers", 0);
+        reply_key_uint64(c->out, "leases", one->lease_count);
+        reply_key_uint64(c->out, "waiting", one->pending_count + one->waiter_count);
+        reply_key_uint64(c->out, "subscribers", one->subscriber_count);
         reply_key_uint64(c->out, "bytes_in", in);
         reply_key_uint64(c->out, "bytes_out", out);
         n++;
@@ -190,11 +254,14 @@ static void reply_workers(struct buf *out)
 static void reply_limits(struct buf *out, const struct server_options *o)
 {
     reply_atom(out, "limits");
-    reply_map(out, 5);
+    reply_map(out, 8);
     reply_key_uint64(out, "max_objects", o->max_objects);
     reply_key_uint64(out, "max_handles", o->max_handles);
     reply_key_uint64(out, "max_pending", o->max_pending);
     reply_key_uint64(out, "max_pending_bytes", o->max_pending_bytes);
+    reply_key_uint64(out, "max_leases", o->max_leases);
+    reply_key_uint64(out, "max_waiting", o->max_waiting);
+    reply_key_uint64(out, "max_subscribers", o->max_subscribers);
     reply_key_uint64(out, "max_frame", o->max_frame);
 }
 

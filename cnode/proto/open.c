@@ -5,6 +5,7 @@
 #include "proto/engine.h"
 #include "proto/reply.h"
 #include "store/counter.h"
+#include "store/format.h"
 
 /* The options of open, one row each. An atom alone is the same as {Atom, true}. */
 
@@ -27,50 +28,72 @@ enum setting {
     MAX_INC_SIZE,
     CHMOD,
     DURABILITY,
-    OWNER
+    OWNER,
+    MAX_ITEMS,
+    MAX_BYTES,
+    LEASE_MS,
+    MAX_ATTEMPTS,
+    OVERFLOW,
+    DEAD_LETTER,
+    REGISTER
 };
+
+/* Of which openings an option is. */
+enum { OF_REGION = 1, OF_COUNTERS = 2, OF_QUEUE = 4, OF_FILES = 7 };
 
 static const struct option {
     const char *name;
     enum setting setting;
-    bool counters; /* also of open_counters */
+    unsigned of;
 } options[] = {
-    {"read", READ, true},
-    {"write", WRITE, false},
-    {"create", CREATE, false},
-    {"truncate", TRUNCATE, false},
-    {"shared", SHARED, false},
-    {"private", PRIVATE, false},
-    {"anon", ANON, false},
-    {"fit", FIT, false},
-    {"fixed_size", FIXED_SIZE, false},
-    {"auto_unlink", AUTO_UNLINK, true},
-    {"populate", POPULATE, false},
-    {"direct", IGNORED, false},
-    {"nonblock", IGNORED, false},
-    {"noreserve", IGNORED, false},
-    {"uninitialized", IGNORED, false},
-    {"nocache", IGNORED, false},
-    {"lock", IGNORED, false},
-    {"nolock", IGNORED, false},
-    {"debug", IGNORED, false},
-    {"shared_validate", SHARED, false},
-    {"hugetlb", REFUSED_HERE, false},
-    {"huge_2mb", REFUSED_HERE, false},
-    {"huge_1gb", REFUSED_HERE, false},
-    {"sync", SYNC, false},
-    {"size", SIZE, false},
-    {"max_inc_size", MAX_INC_SIZE, false},
-    {"chmod", CHMOD, true},
-    {"durability", DURABILITY, true},
-    {"owner", OWNER, true},
+    {"read", READ, OF_FILES},
+    {"write", WRITE, OF_REGION | OF_QUEUE},
+    {"create", CREATE, OF_REGION | OF_QUEUE},
+    {"truncate", TRUNCATE, OF_REGION},
+    {"shared", SHARED, OF_REGION | OF_QUEUE},
+    {"private", PRIVATE, OF_REGION},
+    {"anon", ANON, OF_REGION},
+    {"fit", FIT, OF_REGION},
+    {"fixed_size", FIXED_SIZE, OF_REGION | OF_QUEUE},
+    {"auto_unlink", AUTO_UNLINK, OF_FILES},
+    {"populate", POPULATE, OF_REGION},
+    {"direct", IGNORED, OF_REGION},
+    {"nonblock", IGNORED, OF_REGION},
+    {"noreserve", IGNORED, OF_REGION},
+    {"uninitialized", IGNORED, OF_REGION},
+    {"nocache", IGNORED, OF_REGION | OF_QUEUE},
+    {"lock", IGNORED, OF_REGION | OF_QUEUE},
+    {"nolock", IGNORED, OF_REGION | OF_QUEUE},
+    {"debug", IGNORED, OF_REGION | OF_QUEUE},
+    {"shared_validate", SHARED, OF_REGION},
+    {"hugetlb", REFUSED_HERE, OF_REGION},
+    {"huge_2mb", REFUSED_HERE, OF_REGION},
+    {"huge_1gb", REFUSED_HERE, OF_REGION},
+    {"sync", SYNC, OF_REGION},
+    {"size", SIZE, OF_REGION},
+    {"max_inc_size", MAX_INC_SIZE, OF_REGION},
+    {"chmod", CHMOD, OF_FILES},
+    {"durability", DURABILITY, OF_FILES},
+    {"owner", OWNER, OF_FILES},
+    {"max_items", MAX_ITEMS, OF_QUEUE},
+    {"max_bytes", MAX_BYTES, OF_QUEUE},
+    {"lease_ms", LEASE_MS, OF_QUEUE},
+    {"max_attempts", MAX_ATTEMPTS, OF_QUEUE},
+    {"overflow", OVERFLOW, OF_QUEUE},
+    {"dead_letter", DEAD_LETTER, OF_QUEUE},
+    {"register", REGISTER, OF_QUEUE},
 };
 
-static const struct option *option_named(const char *name, bool counters)
+static unsigned openings_of(enum object_kind kind)
+{
+    return kind == OBJECT_COUNTERS ? OF_COUNTERS : kind == OBJECT_QUEUE ? OF_QUEUE : OF_REGION;
+}
+
+static const struct option *option_named(const char *name, enum object_kind kind)
 {
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
         if (strcmp(options[i].name, name) == 0)
-            return options[i].counters || !counters ? &options[i] : NULL;
+            return options[i].of & openings_of(kind) ? &options[i] : NULL;
     return NULL;
 }
 
@@ -106,6 +129,53 @@ static enum err set_number(uint64_t *to, struct term *value, uint64_t least, uin
     return OK;
 }
 
+/* A bound: at least 1, or none. */
+static enum err set_bound(uint64_t *to, struct term *value, uint64_t most)
+{
+    *to = 0;
+    return term_is_atom(value, "infinity") ? OK : set_number(to, value, 1, most);
+}
+
+static enum err set_overflow(struct queue_options *to, struct term *value)
+{
+    to->drop_head = term_is_atom(value, "drop_head");
+    return to->drop_head || term_is_atom(value, "reject") ? OK : ERR_BADARG;
+}
+
+/* Moving items to another queue, and processes that are queues, are not there yet: only to be
+ * without them can be asked for. */
+static enum err set_none(struct term *value)
+{
+    return term_is_atom(value, "none") ? OK : ERR_ENOTSUP;
+}
+
+static enum err set_queue_value(struct open *o, enum setting setting, struct term *value)
+{
+    struct queue_options *to = &o->change.to;
+    uint64_t attempts = 0;
+    enum err e;
+    switch (setting) {
+    case MAX_ITEMS:
+        o->change.given |= QUEUE_MAX_ITEMS;
+        return set_bound(&to->max_items, value, INT64_MAX);
+    case MAX_BYTES:
+        o->change.given |= QUEUE_MAX_BYTES | QUEUE_FIXED_SIZE;
+        return set_bound(&to->max_bytes, value, INT64_MAX);
+    case LEASE_MS:
+        o->change.given |= QUEUE_LEASE_MS;
+        return set_bound(&to->lease_ms, value, INT64_MAX);
+    case MAX_ATTEMPTS:
+        o->change.given |= QUEUE_MAX_ATTEMPTS;
+        e = set_bound(&attempts, value, ATTEMPTS_MOST);
+        to->max_attempts = (uint32_t)attempts;
+        return e;
+    case OVERFLOW: o->change.given |= QUEUE_OVERFLOW; return set_overflow(to, value);
+    case DEAD_LETTER:
+    case REGISTER: return set_none(value);
+    default: return ERR_BADARG;
+    }
+}
+
 static enum err set_value(struct open *o, enum setting setting, struct term *value)
 {
     struct opening *f = &o->opening;
@@ -120,7 +190,7 @@ static enum err set_value(struct open *o, enum setting setting, struct term *val
         return e;
     case DURABILITY: return set_durability(value);
     case OWNER: return set_owner(o, value);
-    default: return ERR_BADARG;
+    default: return set_queue_value(o, setting, value);
     }
 }
 
@@ -154,7 +224,7 @@ static enum err set_option(struct open *o, struct term *t)
     if (pair && term_tuple(t) != 2)
         return ERR_BADARG;
     term_atom(t, name);
-    const struct option *row = option_named(name, o->opening.kind == OBJECT_COUNTERS);
+    const struct option *row = option_named(name, o->opening.kind);
     if (t->bad || row == NULL)
         return ERR_BADARG;
     if (!is_flag(row->setting))
@@ -226,6 +296,8 @@ static struct open *open_new(const struct server *s)
                                   .sharing = MAP_OF_FILE,
                                   .any_file_system = s->options.any_file_system,
                                   .mode = 0600,
+                                  .now_ms = server_now_ms(s),
+                                  .node = s->options.node,
                                   .fd = -1};
     return o;
 }
@@ -244,11 +316,38 @@ static void arguments_of_counters(struct opening *f, const struct call *c)
     f->create = f->n > 0;
 }
 
+/* Always made where it is missing. */
+static void arguments_of_queue(struct open *o)
+{
+    struct opening *f = &o->opening;
+    f->kind = OBJECT_QUEUE;
+    f->write = true;
+    f->create = true;
+    f->queue = &o->change;
+}
+
+/* Now the size is known to be a bound, or not. */
+static bool bound_by_size(struct call *c, struct open *o)
+{
+    struct queue_options *to = &o->change.to;
+    if (!o->fixed_size)
+        return true;
+    if (c->args[1].u == 0 || c->args[1].u > INT64_MAX)
+        return fail(c, ERR_BADARG);
+    o->change.given |= QUEUE_MAX_BYTES | QUEUE_OVERFLOW | QUEUE_FIXED_SIZE;
+    to->max_bytes = c->args[1].u;
+    to->drop_head = false;
+    to->fixed_size = true;
+    return true;
+}
+
 static bool read_arguments(struct call *c, struct open *o)
 {
     const bool counters = c->op->kind == OBJECT_COUNTERS;
     if (counters)
         arguments_of_counters(&o->opening, c);
+    else if (c->op->kind == OBJECT_QUEUE)
+        arguments_of_queue(o);
     else
         arguments_of_region(&o->opening, c);
     if (o->opening.n > COUNTER_MOST || o->opening.len > INT64_MAX)
@@ -257,6 +356,8 @@ static bool read_arguments(struct call *c, struct open *o)
         return false;
     if (counters && !o->opening.write)
         o->opening.create = false;
+    if (o->opening.kind == OBJECT_QUEUE && !bound_by_size(c, o))
+        return false;
     if (!consistent(c, &o->opening))
         return false;
     if (o->opening.sharing == MAP_MEMORY)

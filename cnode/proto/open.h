@@ -3,13 +3,15 @@
 #define PROTO_OPEN_H
 
 #include "proto/op.h"
+#include "store/queue.h"
 
 struct open {
     struct opening opening; /* for the engine */
     bool fixed_size;
     bool auto_unlink;
     uint64_t max_inc_size;
-    size_t owner_len; /* of the raw pid behind the path; 0: none */
+    struct queue_change change; /* options of a queue */
+    size_t owner_len;           /* of the raw pid behind the path; 0: none */
     char *owner;
     char path[]; /* PATH_MAX */
 };

@@ -34,6 +34,30 @@ enum err op_read_counter(struct call *c);
 enum err op_update_counters(struct call *c);
 enum err op_read_counters(struct call *c);
 
+/* op_queue.c */
+enum err op_push(struct call *c);
+enum err op_push_many(struct call *c);
+enum err op_pop(struct call *c);
+enum err op_pop_wait(struct call *c);
+enum err op_pop_many(struct call *c);
+enum err op_take(struct call *c);
+enum err op_take_many(struct call *c);
+enum err op_ack(struct call *c);
+enum err op_ack_many(struct call *c);
+enum err op_release(struct call *c);
+enum err op_release_many(struct call *c);
+enum err op_touch(struct call *c);
+enum err op_bury(struct call *c);
+enum err op_kick(struct call *c);
+enum err op_peek_many(struct call *c);
+enum err op_rpeek_many(struct call *c);
+enum err op_peek_buried(struct call *c);
+enum err op_length(struct call *c);
+enum err op_erase(struct call *c);
+void op_erase_done(struct call *c);
+enum err op_subscribe(struct call *c);
+enum err op_unsubscribe(struct call *c);
+
 /* op_admin.c */
 enum err op_close(struct call *c);
 void op_close_done(struct call *c);

@@ -1,8 +1,11 @@
 #include <ei.h>
 
 #include "proto/call.h"
+#include "proto/desk.h"
+#include "proto/lease.h"
 #include "proto/line.h"
 #include "proto/reply.h"
+#include "proto/waiter.h"
 
 /* Does this request have to be behind others on its object, or behind a disk? */
 static bool must_wait(const struct call *c)
@@ -10,7 +13,7 @@ static bool must_wait(const struct call *c)
     const struct entry *e = c->entry;
     if (entry_is_open(e) && (c->op->flags & OP_LOOKS) != 0)
         return false;
-    return e->busy || e->first != NULL || !entry_is_open(e);
+    return e->busy || e->first != NULL || e->desk.stalled || !entry_is_open(e);
 }
 
 static enum outcome refuse(struct call *c, enum err e)
@@ -24,7 +27,7 @@ static enum outcome refuse(struct call *c, enum err e)
 static enum outcome wait(struct call *c, const struct request *r, struct open *open, uint64_t since)
 {
     struct entry *e = c->entry;
-    const bool idle = !e->busy && e->first == NULL;
+    const bool idle = !e->busy && e->first == NULL && !e->desk.stalled;
     enum err why = line_wait(e, r, open, since);
     if (why != OK) {
         free(open);
@@ -52,6 +55,13 @@ static enum outcome run_opening(struct call *c, const struct request *r, uint64_
     return wait(c, r, open, since);
 }
 
+/* It has found nothing: it waits among those who wait for items. */
+static enum outcome join_waiters(struct call *c, const struct request *r)
+{
+    enum err e = waiter_join(c->entry, c, r);
+    return e == OK ? WAITS : refuse(c, e);
+}
+
 static enum outcome run_on_object(struct call *c, const struct request *r, uint64_t since)
 {
     enum err e = call_resolve(c, NULL);
@@ -64,8 +74,14 @@ static enum outcome run_on_object(struct call *c, const struct request *r, uint6
     if (must_wait(c))
         return wait(c, r, NULL, since);
     e = call_do(c);
-    if (e == ERR_WOULD_BLOCK)
+    if (e == ERR_WOULD_BLOCK || e == ERR_CHECKPOINT)
         return wait(c, r, NULL, since);
+    if (c->entry->object.kind == OBJECT_QUEUE) {
+        lease_settle_call(c, e);
+        desk_tend_soon(c->entry);
+    }
+    if (e == ERR_WAIT)
+        return join_waiters(c, r);
     call_note(c, e, since);
     if (e == OK && c->op->done != NULL)
         c->op->done(c);
@@ -85,9 +101,16 @@ static enum outcome run_here(struct call *c, const struct request *r)
 
 enum outcome request_run(const struct request *r, struct buf *out)
 {
-    struct call c = {.server = r->client->server, .client = r->client, .from = r->from, .out = out};
+    struct call c = {.server = r->client->server,
+                     .client = r->client,
+                     .from = r->from,
+                     .ref = r->to,
+                     .in_batch = r->batch != NULL,
+                     .in_envelope = r->in_envelope,
+                     .out = out};
     buf_init(&c.scratch, c.server->options.max_frame);
     enum outcome outcome = ANSWERED;
+    call_begin(&c);
     if (op_decode(&c, r->term)) {
         const uint64_t since = uv_hrtime();
         outcome = (c.op->flags & OP_HERE) != 0    ? run_here(&c, r)

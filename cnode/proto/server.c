@@ -1,17 +1,29 @@
 #include "proto/server.h"
 
 #include <ei.h>
+#include <time.h>
 
 #include "proto/engine.h"
 #include "proto/handle.h"
+#include "proto/lease.h"
 #include "proto/line.h"
 #include "proto/reply.h"
+#include "proto/waiter.h"
 #include "sys/guard.h"
 #include "sys/os.h"
 
 enum { COUNTED_BITS = 31, LAG_EACH_MS = 1000 };
 
 /* --- the server ------------------------------------------------------------------------------ */
+
+/* The clock of the machine may be set while we run. */
+static void look_at_clock(struct server *s)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const int64_t wall_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    s->wall_ms = wall_ms - (int64_t)uv_now(s->loop);
+}
 
 /* How late a timer comes tells how long the loop was held up. */
 static void on_lag_timer(uv_timer_t *timer)
@@ -21,6 +33,7 @@ static void on_lag_timer(uv_timer_t *timer)
     const uint64_t due = s->lag_due_ns;
     s->loop_lag_us = now > due ? (now - due) / 1000 : 0;
     s->lag_due_ns = now + (uint64_t)LAG_EACH_MS * 1000000;
+    look_at_clock(s);
 }
 
 static void start_lag_timer(struct server *s)
@@ -30,6 +43,27 @@ static void start_lag_timer(struct server *s)
     s->lag_due_ns = uv_hrtime() + (uint64_t)LAG_EACH_MS * 1000000;
     uv_timer_start(&s->lag_timer, on_lag_timer, LAG_EACH_MS, LAG_EACH_MS);
     uv_unref((uv_handle_t *)&s->lag_timer);
+}
+
+/* Queues are tended when all that has arrived is answered, before the loop waits again. */
+static void before_waiting(uv_prepare_t *prepare)
+{
+    desk_tend_all(prepare->data);
+}
+
+static void start_desks(struct server *s)
+{
+    uv_timer_init(s->loop, &s->due_timer);
+    s->due_timer.data = s;
+    uv_unref((uv_handle_t *)&s->due_timer);
+    uv_prepare_init(s->loop, &s->before_waiting);
+    s->before_waiting.data = s;
+    uv_prepare_start(&s->before_waiting, before_waiting);
+}
+
+uint64_t server_now_ms(const struct server *s)
+{
+    return (uint64_t)((int64_t)uv_now(s->loop) + s->wall_ms);
 }
 
 /* 28 bits of this life, never 0, above those that are counted. */
@@ -52,12 +86,15 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
     }
     guard_install();
     s->loop = loop;
+    look_at_clock(s);
     s->options = *options;
     s->next_id = first_id_of_life();
+    s->next_watch = 1;
     s->started_ms = uv_now(loop);
     buf_init(&s->scratch, options->max_frame);
     buf_init(&s->late, options->max_frame);
     start_lag_timer(s);
+    start_desks(s);
     *opened = s;
     return OK;
 }
@@ -69,6 +106,8 @@ void server_rest(struct server *s)
     void (*stopped)(void *) = s->stopped;
     s->stopped = NULL;
     uv_close((uv_handle_t *)&s->lag_timer, NULL);
+    uv_close((uv_handle_t *)&s->due_timer, NULL);
+    uv_close((uv_handle_t *)&s->before_waiting, NULL);
     stopped(s->stopped_arg);
 }
 
@@ -103,6 +142,7 @@ void server_close(struct server *s)
     paths_close(s->paths);
     buf_fini(&s->scratch);
     buf_fini(&s->late);
+    heap_fini(&s->due);
     free(s);
 }
 
@@ -142,7 +182,8 @@ struct client *client_open(struct server *s, struct span node, const struct outl
 
 void client_release(struct client *c)
 {
-    if (!c->gone || c->handle_count > 0 || c->pending_count > 0)
+    if (!c->gone || c->handle_count > 0 || c->pending_count > 0 || c->waiter_count > 0 ||
+        c->subscriber_count > 0 || c->holders != NULL)
         return;
     DL_DELETE(c->server->clients, c);
     free(c->node);
@@ -153,7 +194,8 @@ void client_release(struct client *c)
 void client_close(struct client *c)
 {
     c->gone = true;
-    c->pending_count++; /* so that it is not freed while we walk its handles */
+    c->pending_count++; /* so that it is not freed while we walk what it has */
+    holder_down_all(c);
     close_handles(c);
     c->pending_count--;
     client_release(c);
@@ -165,12 +207,16 @@ void client_down(struct client *c, uint64_t number)
     HASH_FIND(hh, c->server->watches, &number, sizeof number, w);
     if (w != NULL && w->handle->client == c)
         line_close(w->handle);
+    else if (w == NULL)
+        holder_down(c, number);
 }
 
 void client_demonitor(struct client *c, struct span ref)
 {
     if (c->waiting != NULL)
         line_take_back(c, ref);
+    if (c->waiters != NULL)
+        waiter_take_back(c, ref);
 }
 
 /* --- messages -------------------------------------------------------------------------------- */
@@ -260,7 +306,7 @@ static void run_entries(struct client *c, struct term *t, int n, struct buf *out
                         uint32_t *replies, uint32_t *lates)
 {
     for (int i = 0; i < n; i++) {
-        struct request r = {.client = c};
+        struct request r = {.client = c, .in_envelope = true};
         term_tuple(t);
         r.from = term_any(t);
         r.to = r.tag = term_any(t);
@@ -307,8 +353,10 @@ static void on_envelope(struct client *c, struct term *t)
 static void on_cancel(struct client *c, struct term *t)
 {
     struct span ref = term_any(t);
-    if (is_reference(ref))
-        client_demonitor(c, ref);
+    if (!is_reference(ref))
+        return;
+    client_demonitor(c, ref);
+    lease_take_back(c, ref);
 }
 
 static const struct {

@@ -24,6 +24,9 @@ struct server_options {
     uint32_t max_handles;       /* of one client */
     uint32_t max_pending;       /* requests of one client that wait in lines */
     size_t max_pending_bytes;   /* and their bytes; one request is always admitted */
+    uint32_t max_leases;        /* items that one client holds */
+    uint32_t max_waiting;       /* requests of one client that wait for items */
+    uint32_t max_subscribers;   /* of one client */
     size_t max_frame;           /* a reply, too, fits a frame */
 };
 

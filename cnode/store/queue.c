@@ -311,16 +311,22 @@ static void advance(struct queue *q, const struct record *r)
     q->front_time = 0;
 }
 
-/* Stores the state of an item, also in its copy; both or nothing. */
-static enum err set_item(struct object *o, const struct turn *t, const struct item *item,
-                         uint64_t value)
+enum err queue_ready(struct object *o, const struct turn *t, const struct item *item)
 {
-    struct queue *q = o->queue;
+    const struct queue *q = o->queue;
     uint64_t left;
     const uint64_t head = sizeof(struct record_fields);
     enum err e = record_ready(o, t, log_offset(&q->logs[item->log], item->pos, &left), head);
     if (e == OK && item->copy != NO_POSITION)
         e = record_ready(o, t, log_offset(&q->logs[LOG_SHELF], item->copy, &left), head);
+    return e;
+}
+
+/* Stores the state of an item, also in its copy; both or nothing. */
+static enum err set_item(struct object *o, const struct turn *t, const struct item *item,
+                         uint64_t value)
+{
+    enum err e = queue_ready(o, t, item);
     if (e == OK)
         e = record_set_state(o, &at_any_price, item->log, item->pos, value);
     if (e == OK && item->copy != NO_POSITION)

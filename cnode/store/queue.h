@@ -190,6 +190,9 @@ enum err queue_unsee(struct object *o, const struct turn *t, struct item *item);
 enum err queue_bury(struct object *o, const struct turn *t, struct item *item);
 enum err queue_kick(struct object *o, const struct turn *t, struct item *item);
 
+/* May the item be changed without waiting for a disk? OK, or ERR_WOULD_BLOCK. */
+enum err queue_ready(struct object *o, const struct turn *t, const struct item *item);
+
 /* queue_hold takes a ready item away from everybody, without a delivery. */
 void queue_hold(struct object *o, struct item *item);
 

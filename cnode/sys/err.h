@@ -10,6 +10,7 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_HELD, ERR_
 /* X(name, shape, atom, text) */
 #define ERR_LIST(X)                                                                                \
     X(WOULD_BLOCK, PLAIN, "would_block", "a disk has to be waited for")                            \
+    X(WAIT, PLAIN, "wait", "an item has to be waited for")                                         \
     X(BADARG, PLAIN, "badarg", "a wrong argument")                                                 \
     X(CLOSED, PLAIN, "closed", "the handle is closed")                                             \
     X(STALE, PLAIN, "stale", "an id of an earlier connection")                                     \

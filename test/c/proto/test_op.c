@@ -109,7 +109,7 @@ static void signatures_are_of_known_letters(void **state)
     for (size_t i = 0; (row = op_row(i)) != NULL; i++) {
         const size_t n = strlen(row->args);
         assert_true(n <= OP_ARGS);
-        assert_int_equal(strspn(row->args, "ohcniublt"), n);
+        assert_int_equal(strspn(row->args, "ohcniubltwm"), n);
         if (n > 0) /* the object comes first, and once */
             assert_int_equal(strcspn(row->args + 1, "ohcn"), n - 1);
     }

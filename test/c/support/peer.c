@@ -20,6 +20,9 @@ void host_init(struct host *h)
                                          .max_handles = 100,
                                          .max_pending = 100,
                                          .max_pending_bytes = 1 << 20,
+                                         .max_leases = 1000,
+                                         .max_waiting = 100,
+                                         .max_subscribers = 10,
                                          .max_frame = 1 << 20};
     must(uv_loop_init(&h->loop) == 0);
 }
@@ -109,7 +112,7 @@ void peer_open(struct peer *p, struct host *h, const char *node)
                                          .monitor = peer_monitor,
                                          .demonitor = peer_demonitor,
                                          .traffic = peer_traffic};
-    *p = (struct peer){.host = h, .next_ref = 1};
+    *p = (struct peer){.host = h, .next_ref = 1, .pid = 1};
     p->last = &p->first;
     buf_init(&p->out, 64 << 20);
     p->client = client_open(h->server, span_text(node), &outlet, p);
@@ -162,7 +165,7 @@ void call(struct peer *p, struct span request)
     reply_tuple(&b, 3);
     reply_atom(&b, "$gen_call");
     reply_tuple(&b, 2);
-    reply_raw(&b, peer_pid(1));
+    reply_raw(&b, peer_pid(p->pid));
     const uint8_t head[] = {ERL_LIST_EXT, 0, 0, 0, 1};
     buf_put(&b, head, sizeof head);
     reply_atom(&b, "alias");

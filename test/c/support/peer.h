@@ -27,6 +27,7 @@ struct peer {
     bool to_alias;
     struct message *first, **last;
     uint64_t next_ref;
+    uint32_t pid; /* the number of the process that calls; 1 */
     uint64_t monitored, demonitored; /* numbers, the last of each; 0: none */
 };
 

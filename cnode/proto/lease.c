@@ -1,0 +1,210 @@
+#include "proto/lease.h"
+
+#include "proto/desk.h"
+#include "proto/entry.h"
+#include "proto/waiter.h"
+
+struct lease *lease_new(struct item *item)
+{
+    struct lease *l = calloc(1, sizeof *l);
+    if (l != NULL) {
+        l->item = item;
+        item->user = l;
+    }
+    return l;
+}
+
+bool lease_is_of(const struct lease *l, const struct client *c, struct span pid)
+{
+    return l != NULL && l->holder != NULL && holder_is(l->holder, c, pid);
+}
+
+/* --- by reference ---------------------------------------------------------------------------- */
+
+static struct grant *grant_of(struct client *c, struct span ref)
+{
+    struct grant *g;
+    HASH_FIND(hh, c->grants, ref.at, ref.len, g);
+    if (g != NULL)
+        return g;
+    g = calloc(1, sizeof *g + ref.len);
+    if (g == NULL)
+        return NULL;
+    g->client = c;
+    g->len = ref.len;
+    memcpy(g->ref, ref.at, ref.len);
+    HASH_ADD_KEYPTR(hh, c->grants, g->ref, g->len, g);
+    return g;
+}
+
+static void leave_grant(struct lease *l)
+{
+    struct grant *g = l->grant;
+    if (g == NULL)
+        return;
+    l->grant = NULL;
+    DL_DELETE2(g->leases, l, prev_granted, next_granted);
+    if (g->leases != NULL)
+        return;
+    HASH_DEL(g->client->grants, g);
+    free(g);
+}
+
+void lease_take_back(struct client *c, struct span ref)
+{
+    struct grant *g;
+    HASH_FIND(hh, c->grants, ref.at, ref.len, g);
+    while (g != NULL) {
+        struct lease *l = g->leases;
+        const bool last = l->next_granted == NULL;
+        leave_grant(l);
+        lease_return(l, true);
+        if (last)
+            g = NULL;
+    }
+}
+
+/* --- the time of a lease --------------------------------------------------------------------- */
+
+void lease_restart(struct lease *l, uint64_t lease_ms)
+{
+    struct desk *d = &l->entry->desk;
+    heap_remove(&d->lease_ends, &l->node);
+    l->ms = lease_ms;
+    if (lease_ms == LEASE_UNSET)
+        lease_ms = queue_options(&l->entry->object)->lease_ms;
+    uint64_t end;
+    if (lease_ms > 0 && add_u64(uv_now(l->entry->server->loop), lease_ms, &end) &&
+        heap_reserve(&d->lease_ends, d->lease_ends.n + 1))
+        heap_add(&d->lease_ends, &l->node, end);
+}
+
+/* --- begin and end --------------------------------------------------------------------------- */
+
+static void begin(struct lease *l, const struct lessee *to, struct holder *h, struct grant *g)
+{
+    struct desk *d = &to->entry->desk;
+    l->entry = to->entry;
+    l->holder = h;
+    l->subscription = to->subscription;
+    DL_APPEND(h->leases, l);
+    DL_APPEND2(d->leases, l, prev_here, next_here);
+    h->client->lease_count++;
+    if (g != NULL) {
+        l->grant = g;
+        DL_APPEND2(g->leases, l, prev_granted, next_granted);
+    }
+    if (to->subscription != NULL)
+        waiter_took(to->subscription);
+    lease_restart(l, to->lease_ms);
+}
+
+/* Nobody is there to hold it. */
+static void give_up(struct lease *l, struct entry *e)
+{
+    const struct turn t = {.now_ms = server_now_ms(e->server)};
+    l->item->user = NULL;
+    if (!e->object.failed)
+        queue_release(&e->object, &t, l->item, 0);
+    free(l);
+    desk_tend_soon(e);
+}
+
+void lease_settle(struct lease *list, const struct lessee *to)
+{
+    struct holder *h = list == NULL ? NULL : holder_of(to->client, to->pid);
+    struct grant *g = h != NULL && to->ref.len > 0 ? grant_of(to->client, to->ref) : NULL;
+    struct lease *l;
+    struct lease *next;
+    LL_FOREACH_SAFE2(list, l, next, next_of_call)
+    {
+        if (h == NULL)
+            give_up(l, to->entry);
+        else
+            begin(l, to, h, g);
+    }
+}
+
+void lease_settle_call(struct call *c, enum err result)
+{
+    const struct lessee to = {.entry = c->entry,
+                              .client = c->client,
+                              .pid = c->from,
+                              .ref = c->in_envelope ? c->ref : span_of(NULL, 0),
+                              .lease_ms = c->want.lease_ms};
+    struct lease *l;
+    struct lease *next;
+    if (result == OK) {
+        lease_settle(c->leased, &to);
+    } else {
+        LL_FOREACH_SAFE2(c->leased, l, next, next_of_call)
+        give_up(l, c->entry);
+    }
+    LL_FOREACH_SAFE2(c->ended, l, next, next_of_call)
+    lease_free(l);
+    c->leased = c->ended = NULL;
+}
+
+void lease_free(struct lease *l)
+{
+    struct desk *d = &l->entry->desk;
+    struct holder *h = l->holder;
+    if (l->item != NULL && l->item->user == l)
+        l->item->user = NULL;
+    if (l->subscription != NULL)
+        waiter_acked(l->subscription);
+    leave_grant(l);
+    heap_remove(&d->lease_ends, &l->node);
+    DL_DELETE2(d->leases, l, prev_here, next_here);
+    DL_DELETE(h->leases, l);
+    h->client->lease_count--;
+    free(l);
+    holder_rest(h);
+}
+
+bool lease_is_worn_out(const struct object *o, const struct item *item)
+{
+    const uint32_t most = queue_options(o)->max_attempts;
+    return most > 0 && item->attempts >= most;
+}
+
+enum err lease_bring_back(struct object *o, const struct turn *t, struct item *item,
+                          uint64_t delay_ms)
+{
+    return lease_is_worn_out(o, item) ? queue_bury(o, t, item)
+                                      : queue_release(o, t, item, delay_ms);
+}
+
+/* Where a disk would have to be waited for it is ready in memory: what has to be stored is seen to
+ * when it comes up for delivery. */
+void lease_return(struct lease *l, bool unseen)
+{
+    struct entry *e = l->entry;
+    const struct turn t = {.now_ms = server_now_ms(e->server)};
+    desk_tend_soon(e);
+    if (e->busy || e->object.kind != OBJECT_QUEUE) {
+        l->over = true;
+        l->unseen = unseen;
+        e->desk.returns = true;
+        return;
+    }
+    struct item *item = l->item;
+    if (!e->object.failed) {
+        enum err stored =
+            unseen ? queue_unsee(&e->object, &t, item) : lease_bring_back(&e->object, &t, item, 0);
+        if (stored != OK && !e->object.failed)
+            queue_release(&e->object, &t, item, 0);
+    }
+    lease_free(l);
+}
+
+void lease_end_all(struct holder *h)
+{
+    struct lease *l;
+    struct lease *next;
+    DL_FOREACH_SAFE(h->leases, l, next)
+    {
+        if (!l->over)
+            lease_return(l, false);
+    }
+}

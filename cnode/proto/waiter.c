@@ -1,0 +1,429 @@
+#include "proto/waiter.h"
+
+#include "proto/entry.h"
+#include "proto/handle.h"
+#include "proto/lease.h"
+#include "proto/reply.h"
+
+bool waiter_is_able(const struct waiter *w)
+{
+    return !w->gone && !w->served && (!w->subscription || w->unacked < w->credit);
+}
+
+/* Changes something of it that may make it able or not. */
+static void count(struct waiter *w, bool was_able)
+{
+    struct desk *d = &w->entry->desk;
+    d->able = d->able + waiter_is_able(w) - was_able;
+}
+
+/* --- in and out ------------------------------------------------------------------------------ */
+
+static struct span keep(struct waiter *w, struct span bytes)
+{
+    uint8_t *to = w->bytes + w->len;
+    if (bytes.len > 0)
+        memcpy(to, bytes.at, bytes.len);
+    w->len += bytes.len;
+    return span_of(to, bytes.len);
+}
+
+static struct waiter *waiter_new(struct entry *e, const struct request *r)
+{
+    struct waiter *w = calloc(1, sizeof *w + r->from.len + r->to.len + r->tag.len);
+    if (w == NULL)
+        return NULL;
+    w->entry = e;
+    w->request = (struct request){.client = r->client,
+                                  .from = keep(w, r->from),
+                                  .to = keep(w, r->to),
+                                  .tag = keep(w, r->tag),
+                                  .batch = r->batch,
+                                  .in_envelope = r->in_envelope};
+    return w;
+}
+
+static void join_line(struct waiter *w)
+{
+    struct desk *d = &w->entry->desk;
+    DL_APPEND(d->first, w);
+    if (w->holder != NULL)
+        DL_APPEND2(w->holder->waiters, w, prev_of, next_of);
+    count(w, false);
+    if (w->subscription) {
+        d->subscribers++;
+        w->request.client->subscriber_count++;
+    } else {
+        d->waiting++;
+        w->request.client->waiter_count++;
+    }
+    desk_tend_soon(w->entry);
+}
+
+static void index_reference(struct waiter *w)
+{
+    struct client *c = w->request.client;
+    const struct span to = w->request.to;
+    struct waiter *other;
+    if (to.len == 0 || w->request.batch != NULL)
+        return;
+    HASH_FIND(hh, c->waiters, to.at, to.len, other);
+    if (other != NULL)
+        return;
+    HASH_ADD_KEYPTR(hh, c->waiters, w->request.to.at, w->request.to.len, w);
+    w->indexed = true;
+}
+
+/* Out of everything but the worker's hands. */
+static void leave(struct waiter *w)
+{
+    struct desk *d = &w->entry->desk;
+    struct client *c = w->request.client;
+    const bool was_able = waiter_is_able(w);
+    w->gone = true;
+    count(w, was_able);
+    DL_DELETE(d->first, w);
+    heap_remove(&d->wait_ends, &w->node);
+    if (w->indexed)
+        HASH_DEL(c->waiters, w);
+    if (w->subscription) {
+        d->subscribers--;
+        c->subscriber_count--;
+    } else {
+        d->waiting--;
+        c->waiter_count--;
+    }
+    if (w->holder != NULL) {
+        DL_DELETE2(w->holder->waiters, w, prev_of, next_of);
+        holder_rest(w->holder);
+    }
+    w->holder = NULL;
+}
+
+/* Leases of a subscription that is over are leases like any other. */
+static void detach_leases(struct waiter *w)
+{
+    struct lease *l;
+    if (!w->subscription || w->holder == NULL)
+        return;
+    DL_FOREACH(w->holder->leases, l)
+    {
+        if (l->subscription == w)
+            l->subscription = NULL;
+    }
+}
+
+/* It has left; where a worker is at it, that frees it. */
+static void release(struct waiter *w)
+{
+    struct client *c = w->request.client;
+    if (w->served)
+        return;
+    free(w);
+    client_release(c);
+}
+
+static void end(struct waiter *w)
+{
+    detach_leases(w);
+    leave(w);
+    release(w);
+}
+
+/* --- requests -------------------------------------------------------------------------------- */
+
+static bool really_waits(const struct request *r, const struct want *want)
+{
+    return want->timeout_ms > 0 && r->to.len > 0;
+}
+
+static void set_deadline(struct waiter *w)
+{
+    struct desk *d = &w->entry->desk;
+    uint64_t end_ms;
+    if (w->want.timeout_ms != FOREVER &&
+        add_u64(uv_now(w->entry->server->loop), w->want.timeout_ms, &end_ms))
+        heap_add(&d->wait_ends, &w->node, end_ms);
+}
+
+/* One that does not wait, but for the checkpoint or for others before it, is not watched. */
+enum err waiter_join(struct entry *e, const struct call *c, const struct request *r)
+{
+    struct client *client = r->client;
+    struct desk *d = &e->desk;
+    if (client->waiter_count >= client->server->options.max_waiting)
+        return ERR_MAX_WAITING;
+    if (client->gone)
+        return ERR_CLOSED;
+    struct waiter *w = waiter_new(e, r);
+    if (w == NULL || !heap_reserve(&d->wait_ends, d->wait_ends.n + 1)) {
+        free(w);
+        return ERR_ENOMEM;
+    }
+    w->want = c->want;
+    w->handle = c->handle == NULL ? 0 : c->handle->id;
+    if (!really_waits(r, &w->want)) {
+        w->want.timeout_ms = 0;
+    } else {
+        w->holder = holder_of(client, r->from);
+        if (w->holder == NULL) {
+            free(w);
+            return ERR_ENOMEM;
+        }
+        set_deadline(w);
+    }
+    index_reference(w);
+    join_line(w);
+    return OK;
+}
+
+void waiter_answer(struct waiter *w, struct span reply)
+{
+    struct request r = w->request;
+    if (w->gone)
+        return;
+    leave(w);
+    if (r.batch != NULL)
+        batch_go_on(r.batch, reply);
+    else if (r.to.len > 0)
+        request_answer(&r, reply);
+    else
+        cast_done(&r, reply);
+    release(w);
+}
+
+/* {emmap_queue, Ref, {error, Reason}} to the subscriber. */
+static void tell_subscriber(struct waiter *w, enum err why)
+{
+    struct client *c = w->request.client;
+    if (c->gone)
+        return;
+    struct buf *out = c->outlet.begin(c->conn, w->request.from);
+    reply_tuple(out, 3);
+    reply_atom(out, "emmap_queue");
+    reply_raw(out, w->request.to);
+    reply_error(out, why);
+    if (out->failed)
+        c->outlet.undo(c->conn);
+    else
+        c->outlet.end(c->conn);
+}
+
+void waiter_begin_service(struct waiter *w)
+{
+    const bool was_able = waiter_is_able(w);
+    w->served = true;
+    w->request.client->pending_count++;
+    count(w, was_able);
+}
+
+bool waiter_end_service(struct waiter *w)
+{
+    const bool was_able = waiter_is_able(w);
+    const bool there = !w->gone;
+    w->served = false;
+    w->request.client->pending_count--;
+    count(w, was_able);
+    if (!there)
+        release(w);
+    return there;
+}
+
+void waiter_fail(struct waiter *w, enum err why)
+{
+    if (w->subscription) {
+        tell_subscriber(w, why);
+        end(w);
+        return;
+    }
+    struct buf reply;
+    buf_init(&reply, 256);
+    reply_error(&reply, why);
+    waiter_answer(w, span_of(reply.at, reply.len));
+    buf_fini(&reply);
+}
+
+/* --- what is given --------------------------------------------------------------------------- */
+
+static struct lessee lessee_of(struct waiter *w)
+{
+    const bool may_come_back = w->request.in_envelope && !w->subscription;
+    return (struct lessee){.entry = w->entry,
+                           .client = w->request.client,
+                           .pid = w->request.from,
+                           .ref = may_come_back ? w->request.to : span_of(NULL, 0),
+                           .subscription = w->subscription ? w : NULL,
+                           .lease_ms = w->want.lease_ms};
+}
+
+/* {emmap_queue, Ref, Id, Attempt, Item}: of the last three `element` is a tuple. */
+static bool send_message(struct waiter *w, struct span element)
+{
+    struct client *c = w->request.client;
+    struct buf *out = c->outlet.begin(c->conn, w->request.from);
+    struct term t = term_in(element);
+    term_tuple(&t);
+    reply_tuple(out, 5);
+    reply_atom(out, "emmap_queue");
+    reply_raw(out, w->request.to);
+    for (int i = 0; i < 3; i++)
+        reply_raw(out, term_any(&t));
+    const bool fits = !out->failed;
+    if (fits)
+        c->outlet.end(c->conn);
+    else
+        c->outlet.undo(c->conn);
+    return fits;
+}
+
+/* Behind the others, so that all get their turn. */
+static void to_the_end(struct waiter *w)
+{
+    struct desk *d = &w->entry->desk;
+    DL_DELETE(d->first, w);
+    DL_APPEND(d->first, w);
+}
+
+static void give_message(struct waiter *w, struct span reply, struct lease *leased)
+{
+    const struct lessee to = lessee_of(w);
+    const bool sent = send_message(w, reply);
+    lease_settle(leased, &to);
+    if (!sent) {
+        lease_return(leased, true);
+        waiter_fail(w, ERR_MAX_UNSENT);
+        return;
+    }
+    to_the_end(w);
+}
+
+void waiter_give(struct waiter *w, struct span reply, struct lease *leased)
+{
+    if (w->subscription) {
+        give_message(w, reply, leased);
+        return;
+    }
+    const struct lessee to = lessee_of(w);
+    lease_settle(leased, &to);
+    waiter_answer(w, reply);
+}
+
+/* --- subscriptions --------------------------------------------------------------------------- */
+
+static struct waiter *find_subscription(const struct call *c, struct span ref)
+{
+    struct waiter *w;
+    DL_FOREACH(c->entry->desk.first, w)
+    {
+        if (w->subscription && !w->gone && w->request.client == c->client &&
+            span_equal(w->request.to, ref) && holder_is(w->holder, c->client, c->from))
+            return w;
+    }
+    return NULL;
+}
+
+static void set_credit(struct waiter *w, uint64_t credit)
+{
+    const bool was_able = waiter_is_able(w);
+    w->credit = credit;
+    count(w, was_able);
+    desk_tend_soon(w->entry);
+}
+
+enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
+{
+    struct client *client = c->client;
+    const struct request r = {.client = client, .from = c->from, .to = ref};
+    struct waiter *w = find_subscription(c, ref);
+    if (w != NULL) {
+        set_credit(w, credit);
+        return OK;
+    }
+    if (client->subscriber_count >= client->server->options.max_subscribers)
+        return ERR_MAX_SUBSCRIBERS;
+    struct holder *h = holder_of(client, c->from);
+    w = h == NULL ? NULL : waiter_new(c->entry, &r);
+    if (w == NULL) {
+        if (h != NULL)
+            holder_rest(h);
+        return ERR_ENOMEM;
+    }
+    w->subscription = true;
+    w->holder = h;
+    w->credit = credit;
+    w->handle = c->handle == NULL ? 0 : c->handle->id;
+    w->want = (struct want){.kind = WANT_MESSAGES, .max = 1, .lease_ms = LEASE_UNSET};
+    join_line(w);
+    return OK;
+}
+
+enum err waiter_unsubscribe(struct call *c, struct span ref, bool keep_leases, struct buf *ids,
+                            uint32_t *n)
+{
+    struct waiter *w = find_subscription(c, ref);
+    if (w == NULL)
+        return ERR_BADARG;
+    struct lease *l;
+    struct lease *next;
+    DL_FOREACH_SAFE(w->holder->leases, l, next)
+    {
+        if (l->subscription != w || l->over)
+            continue;
+        reply_uint64(ids, l->item->seq);
+        (*n)++;
+        if (!keep_leases)
+            lease_return(l, false);
+    }
+    end(w);
+    return OK;
+}
+
+void waiter_took(struct waiter *w)
+{
+    const bool was_able = waiter_is_able(w);
+    w->unacked++;
+    count(w, was_able);
+}
+
+void waiter_acked(struct waiter *w)
+{
+    const bool was_able = waiter_is_able(w);
+    w->unacked--;
+    count(w, was_able);
+    desk_tend_soon(w->entry);
+}
+
+/* --- the end of many ------------------------------------------------------------------------- */
+
+void waiter_end_all(struct holder *h)
+{
+    while (h->waiters != NULL)
+        end(h->waiters); /* NOLINT: it takes itself out */
+}
+
+void waiter_fail_all(struct desk *d, enum err why)
+{
+    while (d->first != NULL)
+        waiter_fail(d->first, why); /* NOLINT: it takes itself out */
+}
+
+void waiter_end_handle(struct entry *e, uint64_t handle)
+{
+    struct waiter *w;
+    struct waiter *next;
+    DL_FOREACH_SAFE(e->desk.first, w, next)
+    {
+        if (w->handle == handle && w->subscription)
+            end(w);
+        else if (w->handle == handle)
+            waiter_fail(w, ERR_CLOSED);
+    }
+}
+
+void waiter_take_back(struct client *c, struct span ref)
+{
+    struct waiter *w;
+    HASH_FIND(hh, c->waiters, ref.at, ref.len, w);
+    if (w != NULL)
+        end(w);
+}

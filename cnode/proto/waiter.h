@@ -1,0 +1,68 @@
+/* Those who wait for items of a queue: pops and takes with time, and subscriptions, in one line,
+ * first come, first served. */
+#ifndef PROTO_WAITER_H
+#define PROTO_WAITER_H
+
+#include "proto/desk.h"
+#include "proto/holder.h"
+#include "proto/want.h"
+
+struct waiter {
+    struct waiter *next, *prev; /* in the line */
+    UT_hash_handle hh;          /* of the client, by request.to or by reference */
+    bool indexed;
+    struct entry *entry;
+    struct holder *holder; /* NULL: an item of a batch or a cast that does not really wait */
+    struct waiter *next_of, *prev_of;
+    uint64_t handle; /* by which it came; 0: by name */
+    struct want want;
+    struct request request;
+    struct heap_node node; /* when its time is over */
+    bool served;           /* a worker is at it */
+    bool gone;             /* nobody waits for it any more; freed when the worker is done */
+    bool subscription;
+    uint64_t credit;
+    uint64_t unacked;
+    size_t len;
+    uint8_t bytes[];
+};
+
+/* waiter_join puts a request at the end of the line that found nothing. ERR_MAX_WAITING,
+ * ERR_ENOMEM. */
+enum err waiter_join(struct entry *e, const struct call *c, const struct request *r);
+
+/* waiter_subscribe begins a subscription under a reference; again: another credit. */
+enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit);
+
+/* waiter_unsubscribe ends it; NOT_LEASED-like ERR_BADARG: there is none. Its leases are detached,
+ * and returned unless `keep`; their numbers go to `ids` then. */
+enum err waiter_unsubscribe(struct call *c, struct span ref, bool keep, struct buf *ids,
+                            uint32_t *n);
+
+/* May something be given to it now? */
+bool waiter_is_able(const struct waiter *w);
+
+/* waiter_answer ends a waiter with a reply; waiter_fail with an error. */
+void waiter_answer(struct waiter *w, struct span reply);
+void waiter_fail(struct waiter *w, enum err why);
+
+/* A worker looks for something to give to it; and has done so: false, nobody waits any more. */
+void waiter_begin_service(struct waiter *w);
+bool waiter_end_service(struct waiter *w);
+
+/* waiter_give hands over what want_serve has made. */
+void waiter_give(struct waiter *w, struct span reply, struct lease *leased);
+
+/* A lease of a subscription begins, ends. */
+void waiter_took(struct waiter *w);
+void waiter_acked(struct waiter *w);
+
+/* All of a holder's; all of a queue's; those that came by a handle. */
+void waiter_end_all(struct holder *h);
+void waiter_fail_all(struct desk *d, enum err why);
+void waiter_end_handle(struct entry *e, uint64_t handle);
+
+/* A call of this reference was cancelled. */
+void waiter_take_back(struct client *c, struct span ref);
+
+#endif

@@ -1,0 +1,541 @@
+/* Queues as peers see them: items, leases, those who wait. */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "proto/entry.h"
+#include "proto/reply.h"
+#include "support/check.h"
+#include "support/folder.h"
+#include "support/peer.h"
+#include "sys/guard.h"
+#include "sys/os.h"
+
+static struct host host;
+static struct peer peer;
+static struct peer other;
+
+static int setup(void **state)
+{
+    (void)state;
+    host_init(&host);
+    host.options.max_leases = 5;
+    host.options.max_waiting = 5;
+    host.options.max_subscribers = 2;
+    host_open(&host);
+    peer_open(&peer, &host, "client@localhost");
+    peer_open(&other, &host, "other@localhost");
+    other.pid = 9;
+    other.next_ref = 1000;
+    return 0;
+}
+
+static void reopen_other(void)
+{
+    peer_close(&other);
+    peer_open(&other, &host, "other@localhost");
+    other.pid = 9;
+    other.next_ref = 1000;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    peer_close(&peer);
+    peer_close(&other);
+    host_close(&host);
+    return 0;
+}
+
+static void is(const char *seen, const char *expected)
+{
+    assert_string_equal(seen, expected);
+}
+
+static uint64_t open_queue(struct peer *p, const char *options)
+{
+    return opened(ask(p, "{open_queue,\"q\",0,[%s]}", options));
+}
+
+static void push(uint64_t q, const char *item)
+{
+    is(ask(&peer, "{push,%" PRIu64 ",%s}", q, item), "ok");
+}
+
+static void start(struct peer *p, const char *format, uint64_t q)
+{
+    call(p, make_term(format, q));
+}
+
+/* The next answer to a call that waited. */
+static const char *heard(struct peer *p)
+{
+    struct message *m = hear(p);
+    const char *text = reply_of(m);
+    free(m);
+    return text;
+}
+
+static void hears_nothing(struct peer *p)
+{
+    for (int i = 0; i < 5; i++)
+        assert_false(anything(p));
+}
+
+/* Until the loop has done what it can without waiting. */
+static void settle(void)
+{
+    for (int i = 0; i < 5; i++)
+        uv_run(&host.loop, UV_RUN_NOWAIT);
+}
+
+static void ends(struct peer *p)
+{
+    client_down(p->client, p->monitored);
+}
+
+static void items_leave_in_the_order_of_arrival(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "nil");
+    push(q, "one");
+    push(q, "{two,2}");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[three,[4],five]}", q), "ok");
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "5");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "one");
+    is(ask(&peer, "{pop_wait,%" PRIu64 ",0}", q), "{ok,{two,2}}");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",2}", q), "{ok,[three,[4]]}");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",2}", q), "{ok,[five]}");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",2}", q), "{ok,[]}");
+    is(ask(&peer, "{pop_wait,%" PRIu64 ",0}", q), "empty");
+}
+
+static void a_list_of_small_numbers_is_many_items(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",\"AB\"}", q), "ok");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[65,66]}");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[]}", q), "ok");
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "0");
+}
+
+static void by_name_it_is_the_same_queue(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    push(q, "one");
+    is(ask(&other, "{pop,\"q\"}"), "one");
+    is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
+    is(ask(&other, "{push,\"q\",two}"), "ok");
+    is(ask(&other, "{pop,\"q\"}"), "two");
+    is(ask(&other, "{push,\"none\",two}"), "{error,enoent}");
+}
+
+static void wrong_requests_change_nothing(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    push(q, "one");
+    is(ask(&peer, "{push_many,%" PRIu64 ",a}", q), "{error,badarg}");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",0}", q), "{error,badarg}");
+    is(ask(&peer, "{pop_wait,%" PRIu64 ",-1}", q), "{error,badarg}");
+    is(ask(&peer, "{take,%" PRIu64 ",0,0}", q), "{error,badarg}");
+    is(ask(&peer, "{ack_many,%" PRIu64 ",[x]}", q), "{error,badarg}");
+    is(ask(&peer, "{subscribe,%" PRIu64 ",x,1}", q), "{error,badarg}");
+    is(ask(&peer, "{inc_counter,%" PRIu64 ",0}", q), "{error,{wrong_kind,queue}}");
+    is(ask(&peer, "{batch,[{pop_wait,%" PRIu64 ",1}]}", q), "{ok,[{error,badarg}]}");
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "1");
+    is(ask(&peer, "{open_queue,\"q\",0,[private]}"), "{error,{bad_option,private}}");
+    is(ask(&peer, "{open_queue,\"q\",0,[{max_items,0}]}"), "{error,{bad_option,{max_items,0}}}");
+    uint64_t c = opened(ask(&peer, "{open_counters,\"c\",1}"));
+    is(ask(&peer, "{push,%" PRIu64 ",a}", c), "{error,{wrong_kind,counters}}");
+    is(ask(&peer, "{open_queue,\"c\",0,[]}"), "{error,{wrong_kind,counters}}");
+    is(ask(&peer, "{close,%" PRIu64 "}", c), "ok");
+    is(ask(&peer, "{open_queue,\"c\",0,[]}"), "{error,{not_a,queue}}");
+}
+
+static void options_are_kept_in_the_file(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "{max_items,2}");
+    push(q, "one");
+    push(q, "two");
+    is(ask(&peer, "{push,%" PRIu64 ",three}", q), "{error,full}");
+    is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
+    q = open_queue(&peer, "");
+    is(ask(&peer, "{push,%" PRIu64 ",three}", q), "{error,full}");
+    q = open_queue(&peer, "{overflow,drop_head}");
+    push(q, "three");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[two,three]}");
+}
+
+static void a_waiter_gets_the_next_item(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    start(&other, "{pop_wait,%" PRIu64 ",infinity}", q2);
+    hears_nothing(&other);
+    push(q, "late");
+    is(heard(&other), "{ok,late}");
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "0");
+}
+
+static void first_come_first_served(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    start(&other, "{pop_wait,%" PRIu64 ",infinity}", q2);
+    start(&other, "{take,%" PRIu64 ",infinity}", q2);
+    settle();
+    is(ask(&peer, "{push_many,%" PRIu64 ",[one,two,three]}", q), "ok");
+    is(heard(&other), "{ok,one}");
+    is(heard(&other), "{ok,2,1,two}");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "three");
+}
+
+static void a_wait_ends_with_its_time(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{pop_wait,%" PRIu64 ",20}", q), "empty");
+    is(ask(&peer, "{take_many,%" PRIu64 ",3,20}", q), "{ok,[]}");
+    push(q, "one");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "one");
+}
+
+static void who_has_ended_gets_nothing(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    start(&other, "{pop_wait,%" PRIu64 ",infinity}", q2);
+    settle();
+    assert_int_not_equal(other.monitored, 0);
+    ends(&other);
+    push(q, "one");
+    hears_nothing(&other);
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "one");
+}
+
+static void who_takes_back_its_call_gets_nothing(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    start(&other, "{pop_wait,%" PRIu64 ",infinity}", q2);
+    settle();
+    client_demonitor(other.client, peer_ref(other.next_ref - 1));
+    push(q, "one");
+    hears_nothing(&other);
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "one");
+}
+
+static void an_item_is_leased_until_acked(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    push(q, "job");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,job}");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "nil");
+    is(ask(&other, "{ack,\"q\",1}"), "{error,not_leased}");
+    is(ask(&peer, "{ack,%" PRIu64 ",2}", q), "{error,not_leased}");
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "ok");
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "{error,not_leased}");
+}
+
+static void a_released_item_keeps_its_place(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[one,two,three]}", q), "ok");
+    is(ask(&peer, "{take_many,%" PRIu64 ",2}", q), "{ok,[{1,1,one},{2,1,two}]}");
+    is(ask(&peer, "{release,%" PRIu64 ",1}", q), "ok");
+    is(ask(&peer, "{release_many,%" PRIu64 ",[2,3],unseen}", q), "{error,{not_leased,[3]}}");
+    is(ask(&peer, "{take_many,%" PRIu64 ",9}", q), "{ok,[{1,2,one},{2,1,two},{3,1,three}]}");
+    is(ask(&peer, "{ack_many,%" PRIu64 ",[3,1,2]}", q), "ok");
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "0");
+}
+
+static void the_end_of_a_process_gives_its_items_back(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[one,two]}", q), "ok");
+    is(ask(&other, "{take_many,%" PRIu64 ",2}", q2), "{ok,[{1,1,one},{2,1,two}]}");
+    start(&peer, "{take,%" PRIu64 ",infinity}", q);
+    hears_nothing(&peer);
+    ends(&other);
+    is(heard(&peer), "{ok,1,2,one}");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,2,2,two}");
+}
+
+static void the_end_of_a_connection_gives_its_items_back(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    push(q, "one");
+    is(ask(&other, "{take,%" PRIu64 "}", q2), "{ok,1,1,one}");
+    start(&peer, "{take,%" PRIu64 ",infinity}", q);
+    hears_nothing(&peer);
+    reopen_other();
+    is(heard(&peer), "{ok,1,2,one}");
+}
+
+static void a_lease_ends_with_its_time(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "{lease_ms,30}");
+    push(q, "one");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,one}");
+    is(ask(&peer, "{touch,%" PRIu64 ",1}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 ",infinity,infinity}", q), "{ok,1,2,one}");
+    is(ask(&peer, "{take,%" PRIu64 ",100}", q), "empty");
+    is(ask(&peer, "{release,%" PRIu64 ",1}", q), "ok");
+}
+
+static void a_delay_is_waited_for(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    push(q, "one");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,one}");
+    is(ask(&peer, "{release,%" PRIu64 ",1,200}", q), "ok");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "nil");
+    is(ask(&peer, "{take,%" PRIu64 ",infinity}", q), "{ok,1,2,one}");
+}
+
+static void worn_out_items_are_buried(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "{max_attempts,2}");
+    push(q, "bad");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,bad}");
+    is(ask(&peer, "{release,%" PRIu64 ",1}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,2,bad}");
+    is(ask(&peer, "{release,%" PRIu64 ",1}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "empty");
+    is(ask(&peer, "{peek_buried,%" PRIu64 ",5}", q), "{ok,[{1,2,bad}]}");
+    is(ask(&peer, "{kick,%" PRIu64 ",5}", q), "{ok,1}");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,bad}");
+    is(ask(&peer, "{bury,%" PRIu64 ",1}", q), "ok");
+    is(ask(&other, "{ack,\"q\",1}"), "ok");
+    is(ask(&peer, "{peek_buried,%" PRIu64 ",5}", q), "{ok,[]}");
+}
+
+static void looking_changes_nothing(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[one,two,three]}", q), "ok");
+    is(ask(&peer, "{peek_many,%" PRIu64 ",2}", q), "{ok,[{1,one},{2,two}]}");
+    is(ask(&peer, "{peek_many,%" PRIu64 ",9,2}", q), "{ok,[{2,two},{3,three}]}");
+    is(ask(&peer, "{rpeek_many,%" PRIu64 ",2}", q), "{ok,[{3,three},{2,two}]}");
+    is(ask(&peer, "{rpeek_many,%" PRIu64 ",9,1}", q), "{ok,[{1,one}]}");
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "3");
+}
+
+static const char *next_text(struct peer *p)
+{
+    struct message *m = hear(p);
+    const char *text = show_term(span_of(m->bytes, m->len));
+    free(m);
+    return text;
+}
+
+static void subscribe(struct peer *p, uint64_t q, uint64_t ref, uint64_t credit)
+{
+    struct buf b;
+    buf_init(&b, 1000);
+    reply_tuple(&b, 4);
+    reply_atom(&b, "subscribe");
+    reply_uint64(&b, q);
+    reply_raw(&b, peer_ref(ref));
+    reply_uint64(&b, credit);
+    is(ask_term(p, span_of(b.at, b.len)), "ok");
+    buf_fini(&b);
+}
+
+static void has_item(const char *message, const char *item)
+{
+    if (strstr(message, item) == NULL)
+        fail_msg("%s instead of %s", message, item);
+}
+
+static void a_subscriber_gets_items_up_to_its_credit(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    subscribe(&other, q2, 77, 2);
+    is(ask(&peer, "{push_many,%" PRIu64 ",[one,two,three]}", q), "ok");
+    has_item(next_text(&other), ",1,1,one}");
+    has_item(next_text(&other), ",2,1,two}");
+    hears_nothing(&other);
+    is(ask(&other, "{ack,%" PRIu64 ",1}", q2), "ok");
+    has_item(next_text(&other), ",3,1,three}");
+    ends(&other);
+    is(ask(&peer, "{take_many,%" PRIu64 ",9}", q), "{ok,[{2,2,two},{3,2,three}]}");
+}
+
+static void limits_are_told(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[1,2,3,4,5,6]}", q), "ok");
+    is(ask(&peer, "{take_many,%" PRIu64 ",9}", q),
+       "{ok,[{1,1,1},{2,1,2},{3,1,3},{4,1,4},{5,1,5}]}");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{error,{limit,max_leases}}");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "6");
+    for (int i = 0; i < 5; i++)
+        start(&peer, "{pop_wait,%" PRIu64 ",infinity}", q);
+    is(ask(&peer, "{pop_wait,%" PRIu64 ",infinity}", q), "{error,{limit,max_waiting}}");
+}
+
+static void closing_answers_those_who_wait(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    start(&peer, "{pop_wait,%" PRIu64 ",infinity}", q);
+    settle();
+    start(&peer, "{close,%" PRIu64 "}", q);
+    const char *first = heard(&peer);
+    const char *second = heard(&peer);
+    assert_true(strcmp(first, "ok") == 0 || strcmp(second, "ok") == 0);
+    assert_true(strcmp(first, "{error,closed}") == 0 || strcmp(second, "{error,closed}") == 0);
+}
+
+static void erase_takes_leases_along(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[one,two]}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,one}");
+    is(ask(&peer, "{erase,%" PRIu64 "}", q), "ok");
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "{error,not_leased}");
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "0");
+    push(q, "three");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,3,1,three}");
+}
+
+static int sync_fails(int fd)
+{
+    (void)fd;
+    errno = EIO;
+    return -1;
+}
+
+static void a_failed_queue_tells_everybody(void **state)
+{
+    (void)state;
+    const struct os real = os;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    push(q, "one");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,one}");
+    start(&other, "{pop_wait,%" PRIu64 ",infinity}", q2);
+    settle();
+    os.sync = sync_fails;
+    is(ask(&peer, "{sync,%" PRIu64 "}", q), "{error,eio}");
+    is(heard(&other), "{error,eio}");
+    is(ask(&peer, "{push,%" PRIu64 ",two}", q), "{error,eio}");
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "{error,eio}");
+    is(ask(&peer, "{pop_wait,%" PRIu64 ",infinity}", q), "{error,eio}");
+    os = real;
+    q = open_queue(&peer, "");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,2,one}");
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "ok");
+}
+
+static void items_of_bulk_go_through_a_worker(void **state)
+{
+    (void)state;
+    enum { BIG = 3 << 20 };
+    uint64_t q = open_queue(&peer, "");
+    struct buf b;
+    buf_init(&b, 64 << 20);
+    reply_tuple(&b, 3);
+    reply_atom(&b, "push");
+    reply_uint64(&b, q);
+    memset(reply_bytes(&b, BIG), 'x', BIG);
+    is(ask_term(&peer, span_of(b.at, b.len)), "ok");
+    is(ask_term(&peer, span_of(b.at, b.len)), "ok");
+    buf_fini(&b);
+    start(&peer, "{take,%" PRIu64 ",infinity}", q);
+    struct message *m = hear(&peer);
+    assert_in_range(m->len, BIG, BIG + 200);
+    free(m);
+    start(&other, "{pop_wait,\"q\",infinity}%.0" PRIu64, q);
+    m = hear(&other);
+    assert_in_range(m->len, BIG, BIG + 200);
+    free(m);
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "ok");
+}
+
+static void casts_and_batches_work(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer,
+           "{batch,[{push,%" PRIu64 ",a},{push,%" PRIu64 ",b},{pop_wait,%" PRIu64 ",0},sync]}", q,
+           q, q),
+       "{ok,[ok,ok,{ok,a},ok]}");
+    struct buf b;
+    buf_init(&b, 1000);
+    reply_tuple(&b, 2);
+    reply_atom(&b, "$gen_cast");
+    reply_raw(&b, make_term("{push,%" PRIu64 ",c}", q));
+    tell(&peer, span_of(b.at, b.len));
+    buf_fini(&b);
+    is(ask(&peer, "{barrier,%" PRIu64 "}", q), "{ok,1,0,none}");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[b,c]}");
+}
+
+static void the_rest_outlives_the_server(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[one,two]}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,one}");
+    is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
+    q = open_queue(&peer, "");
+    is(ask(&peer, "{take_many,%" PRIu64 ",9}", q), "{ok,[{1,2,one},{2,1,two}]}");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(items_leave_in_the_order_of_arrival),
+        TEST(a_list_of_small_numbers_is_many_items),
+        TEST(by_name_it_is_the_same_queue),
+        TEST(wrong_requests_change_nothing),
+        TEST(options_are_kept_in_the_file),
+        TEST(a_waiter_gets_the_next_item),
+        TEST(first_come_first_served),
+        TEST(a_wait_ends_with_its_time),
+        TEST(who_has_ended_gets_nothing),
+        TEST(who_takes_back_its_call_gets_nothing),
+        TEST(an_item_is_leased_until_acked),
+        TEST(a_released_item_keeps_its_place),
+        TEST(the_end_of_a_process_gives_its_items_back),
+        TEST(the_end_of_a_connection_gives_its_items_back),
+        TEST(a_lease_ends_with_its_time),
+        TEST(a_delay_is_waited_for),
+        TEST(worn_out_items_are_buried),
+        TEST(looking_changes_nothing),
+        TEST(a_subscriber_gets_items_up_to_its_credit),
+        TEST(limits_are_told),
+        TEST(closing_answers_those_who_wait),
+        TEST(erase_takes_leases_along),
+        TEST(a_failed_queue_tells_everybody),
+        TEST(items_of_bulk_go_through_a_worker),
+        TEST(casts_and_batches_work),
+        TEST(the_rest_outlives_the_server),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
