@@ -18,6 +18,7 @@ static int setup(void **state)
 {
     (void)state;
     host_init(&host);
+    host.options.max_frame = 16 << 20;
     host.options.max_leases = 5;
     host.options.max_waiting = 5;
     host.options.max_subscribers = 2;
