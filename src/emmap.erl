@@ -8,7 +8,7 @@
 %%
 %% A function with a tagged result fails with `{error, Reason}', one with a bare result with an
 %% exception of class error and the same Reason. A caller's mistake is `badarg' everywhere, and
-%% without the application `{not_started, emmap}'. emmap:format_error/1 explains reasons.
+%% without the application `{not_started, emmap}'. emmap:format_error/1 explains reasons. Queues are module emmap_queue's.
 -module(emmap).
 
 -include_lib("kernel/include/file.hrl").
@@ -116,7 +116,7 @@ open(Name, Offset, Length, Options) ->
 close(F) ->
     case emmap_open:close(F) of
         ok -> ok;
-        badarg -> emmap_error:badarg(close, [F], none)
+        badarg -> emmap_error:badarg(?MODULE, close, [F], none)
     end.
 
 %% @doc Len bytes from Pos on, fewer at the end; `eof' at or past it.
@@ -281,7 +281,7 @@ open_counters(Name, N, Options) ->
 close_counters(C) ->
     case emmap_open:close(C) of
         ok -> ok;
-        badarg -> emmap_error:badarg(close_counters, [C], none)
+        badarg -> emmap_error:badarg(?MODULE, close_counters, [C], none)
     end.
 
 %% @doc Adds 1; the value before.
@@ -349,10 +349,10 @@ call(Obj, Request, Timeout) ->
 send_request(Obj, Request) when is_atom(Request); is_tuple(Request) ->
     case emmap_request:send_request(Obj, Request) of
         {ok, RequestId} -> RequestId;
-        {error, badarg} -> emmap_error:badarg(send_request, [Obj, Request], none)
+        {error, badarg} -> emmap_error:badarg(?MODULE, send_request, [Obj, Request], none)
     end;
 send_request(Obj, Request) ->
-    emmap_error:badarg(send_request, [Obj, Request], none).
+    emmap_error:badarg(?MODULE, send_request, [Obj, Request], none).
 
 %% @doc Many requests on one object in one message; the replies in order. Each succeeds or fails
 %% alone, and requests of others may be done between.
@@ -360,7 +360,7 @@ send_request(Obj, Request) ->
 batch(Obj, Requests) when length(Requests) >= 0 -> % a proper list
     tagged(emmap_batch:run([{Obj, Request} || Request <- Requests]), batch, [Obj, Requests]);
 batch(Obj, Requests) ->
-    emmap_error:badarg(batch, [Obj, Requests], none).
+    emmap_error:badarg(?MODULE, batch, [Obj, Requests], none).
 
 %% @doc Many requests on objects of one daemon. A bare `sync' as the last covers them all.
 -spec batch([{object(), request()} | sync]) -> {ok, [term()]} | {error, reason()}.
@@ -371,11 +371,11 @@ batch(Items) ->
 -spec cast(handle() | counters(), request()) -> ok | {error, closed}.
 cast(H, Request) when is_atom(Request); is_tuple(Request) ->
     case emmap_request:cast(handle(H), Request) of
-        {error, badarg} -> emmap_error:badarg(cast, [H, Request], none);
+        {error, badarg} -> emmap_error:badarg(?MODULE, cast, [H, Request], none);
         Result -> Result
     end;
 cast(H, Request) ->
-    emmap_error:badarg(cast, [H, Request], none).
+    emmap_error:badarg(?MODULE, cast, [H, Request], none).
 
 %% @doc Waits until every earlier cast of this handle is done. Failures are told once, to the first
 %% barrier; `lost': they were on a connection that broke.
@@ -441,44 +441,25 @@ opened(Outcome, Function, Args) -> tagged(Outcome, Function, Args).
 counters({ok, F, #{count := Count}}, _Function, _Args) ->
     {F, Count};
 counters({ok, {error, {invalid_file_header, Header}}}, Function, [Name | _] = Args) ->
-    emmap_error:raise(Function, Args, {invalid_file_header, Name, Header});
+    emmap_error:raise(?MODULE, Function, Args, {invalid_file_header, Name, Header});
 counters(Outcome, Function, [Name | _] = Args) ->
     case tagged(Outcome, Function, Args) of
-        {error, Reason} -> emmap_error:raise(Function, Args, {cannot_open_file, Name, Reason})
+        {error, Reason} -> emmap_error:raise(?MODULE, Function, Args, {cannot_open_file, Name, Reason})
     end.
 
-%% A reply whose errors are results, except for the caller's own mistakes.
-tagged({ok, {error, Reason} = Error}, Function, Args) ->
-    case mistake(Reason) of
-        no -> Error;
-        Cause -> emmap_error:badarg(Function, Args, Cause)
-    end;
-tagged({ok, Reply}, _Function, _Args) ->
-    Reply;
-tagged({error, Reason}, _Function, _Args) ->
-    {error, Reason};
-tagged(timeout, Function, Args) ->
-    exit({timeout, {?MODULE, Function, Args}}).
+tagged(Outcome, Function, Args) ->
+    emmap_result:tagged(Outcome, {?MODULE, Function, Args}).
 
-%% A reply whose errors are exceptions.
 bare(Outcome, Function, Args) ->
-    case tagged(Outcome, Function, Args) of
-        {error, Reason} -> emmap_error:raise(Function, Args, Reason);
-        Reply -> Reply
-    end.
+    emmap_result:bare(Outcome, {?MODULE, Function, Args}).
 
 as_it_is({ok, Reply}, _Function, _Args) -> Reply;
 as_it_is(Outcome, Function, Args) -> tagged(Outcome, Function, Args).
 
-mistake(badarg) -> none;
-mistake({bad_option, _} = Cause) -> Cause;
-mistake({unknown_request, _}) -> none;
-mistake(_) -> no.
-
 checked_call(Obj, Request, Timeout, Args) ->
     case is_request(Request) andalso emmap_request:is_object(Obj) of
         true -> as_it_is(emmap_request:call(Obj, Request, Timeout), call, Args);
-        false -> emmap_error:badarg(call, Args, none)
+        false -> emmap_error:badarg(?MODULE, call, Args, none)
     end.
 
 is_request(Request) ->

@@ -1,8 +1,8 @@
 %% @doc Errors as people read them, and the exceptions of module emmap.
 -module(emmap_error).
 
--export([badarg/3]).
--export([raise/3]).
+-export([badarg/4]).
+-export([raise/4]).
 -export([not_started/0]).
 -export([text/1]).
 
@@ -20,21 +20,22 @@
       | {not_a | wrong_kind, atom()}
       | {damaged, binary()} | {locked, term()} | {limit, atom()} | {corrupt, term()}
       | {already_registered, atom()} | {invalid_file_header, binary()}
+      | {not_leased, [pos_integer()]} | {lease_lost, pos_integer()}
       | {casts, #{failed := non_neg_integer(), lost := non_neg_integer(), first := term()}}
       | term().
 
-%% @doc Raises badarg from emmap:Function(Args). The cause, where one is known, is what the shell
-%% shows of it.
--spec badarg(atom(), [term()], none | {bad_option, term()}) -> no_return().
-badarg(Function, Args, Cause) ->
-    raise(Function, Args, {badarg, Cause}).
+%% @doc Raises badarg from Module:Function(Args), Module one of ours. The cause, where one is known,
+%% is what the shell shows of it.
+-spec badarg(module(), atom(), [term()], none | {bad_option, term()}) -> no_return().
+badarg(Module, Function, Args, Cause) ->
+    raise(Module, Function, Args, {badarg, Cause}).
 
-%% @doc Raises any reason from emmap:Function(Args).
--spec raise(atom(), [term()], {badarg, term()} | term()) -> no_return().
-raise(Function, Args, {badarg, Cause}) ->
-    raise_at(Function, Args, badarg, #{module => ?MODULE, cause => Cause});
-raise(Function, Args, Reason) ->
-    raise_at(Function, Args, Reason, #{module => ?MODULE}).
+%% @doc Raises any reason from Module:Function(Args).
+-spec raise(module(), atom(), [term()], {badarg, term()} | term()) -> no_return().
+raise(Module, Function, Args, {badarg, Cause}) ->
+    raise_at({Module, Function, Args}, badarg, #{module => ?MODULE, cause => Cause});
+raise(Module, Function, Args, Reason) ->
+    raise_at({Module, Function, Args}, Reason, #{module => ?MODULE}).
 
 %% @doc Raises `{not_started, emmap}'.
 -spec not_started() -> no_return().
@@ -85,6 +86,10 @@ text({corrupt, Where}) ->
     format("what is stored at ~0tp is not what was written", [Where]);
 text({already_registered, Name}) ->
     format("another queue is registered as ~ts", [Name]);
+text({not_leased, Ids}) ->
+    format("these items are not leased to this process, or not any more: ~0tp", [Ids]);
+text({lease_lost, Id}) ->
+    format("the lease of item ~0tp was lost with a connection: the item comes again", [Id]);
 text({block_size, N}) ->
     format("the block store has blocks of ~b bytes", [N]);
 text({needs_journal, Dir}) ->
@@ -104,20 +109,22 @@ text(Reason) ->
 
 %% @doc What is wrong with which argument (EEP 54).
 -spec format_error(term(), erlang:stacktrace()) -> #{pos_integer() | general => unicode:chardata()}.
-format_error(badarg, [{emmap, Function, Args, Info} | _]) when is_list(Args) ->
+format_error(badarg, [{Module, Function, Args, Info} | _]) when is_list(Args) ->
     case maps:get(cause, proplists:get_value(error_info, Info, #{}), none) of
         {bad_option, Option} -> #{length(Args) => text({bad_option, Option})};
-        none -> wrong(Function, Args)
+        none when Module =:= emmap -> wrong(Function, Args);
+        none -> wrong_of_queue(Args)
     end;
 format_error(Reason, _Stack) ->
     #{general => text(Reason)}.
 
 %% Internal.
 
-raise_at(Function, Args, Reason, Info) ->
+raise_at({Module, Function, Args}, Reason, Info) ->
     {current_stacktrace, [_Here | Callers]} = process_info(self(), current_stacktrace),
-    Outside = lists:dropwhile(fun({M, _, _, _}) -> M =:= ?MODULE orelse M =:= emmap end, Callers),
-    erlang:raise(error, Reason, [{emmap, Function, Args, [{error_info, Info}]} | Outside]).
+    Ours = [?MODULE, emmap_result, Module],
+    Outside = lists:dropwhile(fun({M, _, _, _}) -> lists:member(M, Ours) end, Callers),
+    erlang:raise(error, Reason, [{Module, Function, Args, [{error_info, Info}]} | Outside]).
 
 format(Format, Args) ->
     lists:flatten(io_lib:format(Format, Args)).
@@ -146,6 +153,12 @@ plain(Posix) ->
     case file:format_error(Posix) of
         "unknown POSIX error" ++ _ -> atom_to_list(Posix);
         Text -> Text
+    end.
+
+wrong_of_queue([Q | _]) ->
+    case emmap_queue:is_queue(Q) of
+        true -> #{general => "an argument is of the wrong type or out of range"};
+        false -> #{1 => "neither a handle of this node nor a name nor a process"}
     end.
 
 %% What the arguments of each function must be; the rest is right by type and was refused by the

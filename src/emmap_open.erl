@@ -5,6 +5,7 @@
 
 -export([region/4]).
 -export([counters/3]).
+-export([queue/3]).
 -export([close/1]).
 
 -type opened() :: {ok, emmap_handle:handle(), emmap:open_info()} | emmap_request:outcome().
@@ -25,6 +26,14 @@ counters(Name, N, Options) ->
     case emmap_options:check(counters, Options) of
         ok -> open(Name, Options, fun(Wire) -> {open_counters, Wire, N, daemons(Options)} end,
                    fun(Wire, Rest) -> {open_counters, Wire, 0, Rest} end);
+        BadOption -> {ok, {error, BadOption}}
+    end.
+
+%% @doc A queue.
+-spec queue(term(), term(), term()) -> opened().
+queue(Name, Size, Options) ->
+    case emmap_options:check(queue, Options) of
+        ok -> open_queue(Name, Size, Options);
         BadOption -> {ok, {error, BadOption}}
     end.
 
@@ -55,14 +64,29 @@ daemons(Options) ->
 
 %% `First' makes the request from the name on the wire, `Again' the one for opening again.
 open(Name, Options, First, Again) ->
-    Own = emmap_config:get(node),
-    Node = case emmap_options:node(Options) of
-               default -> Own;
-               Other -> Other
-           end,
-    case emmap_name:to_wire(Name, owner_of_names(Node, Own)) of
+    Node = daemon(Options),
+    case emmap_name:to_wire(Name, owner_of_names(Node, emmap_config:get(node))) of
         badarg -> {ok, {error, badarg}};
         Wire -> open_on(Node, First(Wire), reopening(Wire, Options, Again))
+    end.
+
+open_queue(Name, Size, Options) ->
+    Node = daemon(Options),
+    case emmap_name:to_wire(Name, owner_of_names(Node, emmap_config:get(node))) of
+        badarg ->
+            {ok, {error, badarg}};
+        Wire ->
+            Again = case emmap_options:reopening_queue(Options) of
+                        never -> never;
+                        {ok, Rest} -> {open_queue, Wire, 0, Rest}
+                    end,
+            open_on(Node, {open_queue, Wire, Size, daemons(Options)}, Again)
+    end.
+
+daemon(Options) ->
+    case emmap_options:node(Options) of
+        default -> emmap_config:get(node);
+        Node -> Node
     end.
 
 owner_of_names(Node, Node) ->
@@ -86,7 +110,8 @@ open_on(Node, Request, Reopening) ->
     end.
 
 offset({open, _, Offset, _, _}) -> Offset;
-offset({open_counters, _, _, _}) -> 0.
+offset({open_counters, _, _, _}) -> 0;
+offset({open_queue, _, _, _}) -> 0.
 
 close(_F, closed) ->
     ok;

@@ -5,8 +5,9 @@
 -export([node/1]).
 -export([for_daemon/1]).
 -export([reopening/1]).
+-export([reopening_queue/1]).
 
--export_type([option/0, counters_option/0]).
+-export_type([option/0, counters_option/0, queue_option/0]).
 
 -type option() ::
         read | write | create | truncate | shared | private | anon | fit | fixed_size
@@ -17,7 +18,15 @@
 -type counters_option() ::
         read | auto_unlink | {chmod, 0..8#777} | {durability, default | sync}
       | {owner, pid()} | {node, node()}.
--type kind() :: region | counters.
+-type queue_option() ::
+        fixed_size | auto_unlink | {chmod, 0..8#777} | {durability, default | sync}
+      | {owner, pid()} | {node, node()}
+      | {max_items, pos_integer() | infinity} | {max_bytes, pos_integer() | infinity}
+      | {overflow, reject | drop_head} | {lease_ms, pos_integer() | infinity}
+      | {max_attempts, 1..1023 | infinity} | {dead_letter, emmap:name() | none}
+      | {register, atom()}
+      | read | write | create | shared | lock | nolock | debug | nocache. % of no effect
+-type kind() :: region | counters | queue.
 
 %% @doc All options are known to this kind of object, or the first that is not.
 -spec check(kind(), term()) -> ok | {bad_option, term()}.
@@ -32,12 +41,12 @@ check(_Kind, NoList) ->
     {bad_option, NoList}.
 
 %% @doc The daemon that is asked for.
--spec node([option()]) -> node() | default.
+-spec node([option() | queue_option()]) -> node() | default.
 node(Options) ->
     proplists:get_value(node, Options, default).
 
 %% @doc What the daemon is told: which node it is, it knows.
--spec for_daemon([option()]) -> [option()].
+-spec for_daemon([option() | queue_option()]) -> [option() | queue_option()].
 for_daemon(Options) ->
     [Option || Option <- Options, key(Option) =/= node].
 
@@ -51,15 +60,32 @@ reopening(Options) ->
         _ -> never
     end.
 
+%% @doc The same for a queue, which keeps its options in its file.
+-spec reopening_queue([queue_option()]) -> {ok, [queue_option()]} | never.
+reopening_queue(Options) ->
+    Plain = [plain(Option) || Option <- Options],
+    case lists:member(auto_unlink, Plain) of
+        false -> {ok, [O || O <- Plain, key(O) =:= owner]};
+        true -> never
+    end.
+
 %% Internal.
 
 is_for_new_files(Key) ->
     lists:member(Key, [create, truncate, size, fit, fixed_size, chmod]).
 
-is_of_kind(region, _) ->
-    true;
+is_of_kind(region, Option) ->
+    not is_of_queues(key(Option));
+is_of_kind(queue, Option) ->
+    is_of_queues(key(Option)) orelse
+        lists:member(key(Option), [read, write, create, shared, lock, nolock, debug, nocache,
+                                   fixed_size, auto_unlink, chmod, durability, owner, node]);
 is_of_kind(counters, Option) ->
     lists:member(key(Option), [read, auto_unlink, chmod, durability, owner, node]).
+
+is_of_queues(Key) ->
+    lists:member(Key, [max_items, max_bytes, overflow, lease_ms, max_attempts, dead_letter,
+                       register]).
 
 key(Option) when is_tuple(Option), tuple_size(Option) > 0 -> element(1, Option);
 key(Option) -> Option.
@@ -103,5 +129,15 @@ is_valid({max_inc_size, N}) -> is_integer(N) andalso N > 0;
 is_valid({chmod, Mode}) -> is_integer(Mode) andalso Mode >= 0 andalso Mode =< 8#777;
 is_valid({durability, D}) -> D =:= default orelse D =:= sync;
 is_valid({owner, Pid}) -> is_pid(Pid) andalso erlang:node(Pid) =:= erlang:node();
+is_valid({max_items, N}) -> is_bound(N);
+is_valid({max_bytes, N}) -> is_bound(N);
+is_valid({overflow, What}) -> What =:= reject orelse What =:= drop_head;
+is_valid({lease_ms, N}) -> is_bound(N);
+is_valid({max_attempts, N}) -> N =:= infinity orelse is_bound(N) andalso N =< 1023;
+is_valid({dead_letter, Name}) -> Name =:= none orelse emmap_name:is_name(Name);
+is_valid({register, Name}) -> is_atom(Name);
 is_valid({node, Node}) -> is_atom(Node) andalso emmap_net:is_node_name(Node);
 is_valid(_) -> false.
+
+is_bound(infinity) -> true;
+is_bound(N) -> is_integer(N) andalso N > 0.

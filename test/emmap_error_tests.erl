@@ -85,7 +85,7 @@ a_wrong_option_is_named_test() ->
                  explained(open, ["f", [foo]], {bad_option, foo})).
 
 explained(Function, Args, Cause) ->
-    try emmap_error:badarg(Function, Args, Cause)
+    try emmap_error:badarg(emmap, Function, Args, Cause)
     catch
         error:badarg:Stack ->
             ?assertMatch([{emmap, Function, Args, _} | _], Stack),
