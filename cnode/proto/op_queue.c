@@ -443,8 +443,7 @@ static void reply_ids(struct call *c, const struct buf *ids, uint32_t n)
     reply_ok(c->out);
     reply_list(c->out, n);
     reply_raw(c->out, span_of(ids->at, ids->len));
-    if (n > 0)
-        reply_nil(c->out);
+    reply_nil(c->out);
 }
 
 enum err op_unsubscribe(struct call *c)

@@ -383,6 +383,37 @@ static void a_subscriber_gets_items_up_to_its_credit(void **state)
     is(ask(&peer, "{take_many,%" PRIu64 ",9}", q), "{ok,[{2,2,two},{3,2,three}]}");
 }
 
+static const char *unsubscribe(struct peer *p, uint64_t q, uint64_t ref)
+{
+    struct buf b;
+    buf_init(&b, 1000);
+    reply_tuple(&b, 4);
+    reply_atom(&b, "unsubscribe");
+    reply_uint64(&b, q);
+    reply_raw(&b, peer_ref(ref));
+    reply_atom(&b, "keep");
+    const char *text = ask_term(p, span_of(b.at, b.len));
+    buf_fini(&b);
+    return text;
+}
+
+static void an_ended_subscription_names_what_it_left(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    subscribe(&peer, q, 77, 9);
+    is(unsubscribe(&peer, q, 78), "{error,badarg}");
+    is(unsubscribe(&peer, q, 77), "{ok,[]}");
+    subscribe(&peer, q, 79, 9);
+    push(q, "one");
+    has_item(next_text(&peer), ",1,1,one}");
+    is(unsubscribe(&peer, q, 79), "{ok,[1]}");
+    push(q, "two");
+    hears_nothing(&peer);
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "ok");
+    is(ask(&peer, "{release_many,%" PRIu64 ",[],unseen}", q), "ok");
+}
+
 static void limits_are_told(void **state)
 {
     (void)state;
@@ -530,6 +561,7 @@ int main(void)
         TEST(worn_out_items_are_buried),
         TEST(looking_changes_nothing),
         TEST(a_subscriber_gets_items_up_to_its_credit),
+        TEST(an_ended_subscription_names_what_it_left),
         TEST(limits_are_told),
         TEST(closing_answers_those_who_wait),
         TEST(erase_takes_leases_along),
