@@ -33,7 +33,7 @@ init({Name, File, Size, Options}) ->
         timeout -> {stop, timeout}
     end.
 
--spec handle_call(term(), gen_server:from(), map()) -> {reply, term(), map()} | {noreply, map()}.
+-spec handle_call(term(), gen_server:from(), map()) -> {reply, term(), map()}.
 handle_call('$emmap_handle', _From, #{queue := Q} = S) ->
     {reply, Q, S};
 handle_call(peek, _From, #{queue := Q} = S) ->
@@ -50,7 +50,7 @@ handle_cast(Request, #{queue := Q} = S) when is_atom(Request); is_tuple(Request)
 handle_cast(Request, S) ->
     {noreply, stray(Request, S)}.
 
--spec handle_info(term(), map()) -> {noreply, map()} | {stop, term(), map()}.
+-spec handle_info(term(), map()) -> {noreply, map()}.
 handle_info(Message, S) ->
     {noreply, stray(Message, S)}.
 

@@ -296,9 +296,13 @@ static enum checkpoint begin_sync(struct object *o)
     return wait_for(o->queue, STEP_SYNC);
 }
 
+/* While opening no space is taken: the slot that was read may be in the cache only, and what it
+ * does not name still be named by the one on the disk. */
 static enum checkpoint begin(struct object *o)
 {
     const struct queue *q = o->queue;
+    if (q->checkpoint.opening)
+        return begin_sync(o);
     for (unsigned log = 0; log < LOGS; log++)
         if (wants_copy(q, log, first_uncopied(q, log), 0))
             return wait_for(o->queue, STEP_SHELVE);

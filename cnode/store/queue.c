@@ -428,6 +428,11 @@ static enum err read_frontier(struct object *o, const struct turn *t, struct rec
         q->front_pos += record_size(f.length);
         e = record_head(o, t, LOG_MAIN, q->front_pos, &f, &at);
     }
+    /* what is beyond has not been touched: recovery relies on it */
+    if (q->front_pos >= q->durable_front + q->limits->consumption) {
+        q->checkpoint.wanted = true;
+        return ERR_CHECKPOINT;
+    }
     if (e == OK && f.seq != q->front_seq)
         e = ERR_DAMAGED;
     if (e == ERR_DAMAGED) {
@@ -457,11 +462,6 @@ static enum err next_at_front(struct object *o, const struct turn *t, struct rec
         return read_item(o, t, (void *)((char *)first - offsetof(struct item, node)), r);
     if (q->front_seq >= q->logs[LOG_MAIN].tail_seq)
         return ERR_EMPTY;
-    /* what is beyond has not been touched: recovery relies on it */
-    if (q->front_pos >= q->durable_front + q->limits->consumption) {
-        q->checkpoint.wanted = true;
-        return ERR_CHECKPOINT;
-    }
     return read_frontier(o, t, r);
 }
 

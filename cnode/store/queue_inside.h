@@ -45,6 +45,7 @@ struct checkpoint_state {
     bool sync_failed;
     bool wanted;         /* somebody waits for the end of one */
     bool clean;          /* it is the last */
+    bool opening;        /* it is the first */
     uint64_t changed_ms; /* first change after the last capture; 0: none */
     uint64_t bytes;      /* pushed and consumed after it */
     uint64_t punched_ms;

@@ -527,7 +527,10 @@ enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
     settle_totals(o);
     q->durable_front = q->front_pos;
     q->epoch++;
-    return checkpoint_whole(o, now_ms, false);
+    q->checkpoint.opening = true;
+    e = checkpoint_whole(o, now_ms, false);
+    q->checkpoint.opening = false;
+    return e;
 }
 
 void queue_forget(struct queue *q)

@@ -1,0 +1,76 @@
+/* A disk that forgets: files in memory, what of them is on the medium, and what a power cut or a
+ * kill could leave of them. The table `os` leads here while a sweep runs. */
+#ifndef SWEEP_DISK_H
+#define SWEEP_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sys/map.h"
+
+enum { DISK_SECTOR = 512, DISK_CAP = 40960, DISK_SECTORS = DISK_CAP / DISK_SECTOR };
+
+/* A word as it was stored, or (at NO_WORD) a size that the file was given. */
+struct word {
+    uint32_t at;
+    uint64_t value;
+};
+
+enum { NO_WORD = UINT32_MAX };
+
+struct disk_file {
+    int fd;
+    uint8_t seen[DISK_CAP]; /* the page cache */
+    uint8_t kept[DISK_CAP]; /* the medium, as of the last sync that was completed */
+    uint32_t seen_size;
+    uint32_t kept_size;
+    struct word *words; /* stored since */
+    size_t n, cap;
+    size_t mark; /* how many of them the sync under way covers */
+    bool syncing;
+    bool lost[DISK_SECTORS]; /* clean in the cache by a failed sync, and not on the medium */
+};
+
+/* Which of the unsynced stores a power cut keeps: of each sector any version; any words; all but a
+ * few sectors; only a few sectors. */
+enum cut { CUT_SECTOR, CUT_WORDS, CUT_ALL_BUT, CUT_ONLY, CUTS };
+
+struct image {
+    uint8_t bytes[DISK_CAP];
+    uint32_t size;
+};
+
+/* disk_begin directs `os` and the stores of put.h to these files; disk_end takes it back. */
+void disk_begin(void);
+void disk_end(void);
+
+/* An empty file, forgetting what it was. */
+void disk_make(struct disk_file *f, int fd);
+
+/* The mapping of a file. */
+struct map disk_map(struct disk_file *f);
+
+void disk_sync_begin(struct disk_file *f);
+void disk_sync_end(struct disk_file *f);
+
+/* The next sync fails: a part is written, all counts as written, and some of what was written
+ * before is gone from the cache. */
+extern bool disk_fails;
+
+/* Called after each store and within each sync of files that are not scratch. */
+extern void (*disk_hook)(void);
+
+/* What is there after a cut of the power, of the daemon's life. */
+void disk_cut(const struct disk_file *f, enum cut how, struct image *image);
+void disk_kill(const struct disk_file *f, struct image *image);
+
+/* The file is what the image says: after a cut on the medium, too. */
+void disk_become(struct disk_file *f, const struct image *image, bool power);
+
+/* A file for looking at an image: stores into it are forgotten. */
+void disk_scratch(struct disk_file *f, const struct image *image);
+
+uint64_t disk_random(void);
+void disk_seed(uint64_t seed);
+
+#endif
