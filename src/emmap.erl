@@ -80,7 +80,7 @@
 -export([which_node/0]).
 -export([format_error/1]).
 
--export_type([handle/0, counters/0, object/0, request/0, reason/0, info/0, open_info/0]).
+-export_type([handle/0, counters/0, object/0, name/0, request/0, reason/0, info/0, open_info/0]).
 
 -type handle() :: emmap_handle:handle().
 -type counters() :: {handle(), non_neg_integer()}.

@@ -481,7 +481,7 @@ fold({ok, Result}, _Function, _Args) -> Result;
 fold({error, Reason}, Function, Args) -> emmap_result:bare({ok, {error, Reason}},
                                                            {?MODULE, Function, Args});
 fold({lease_lost, _} = Reason, Function, Args) -> emmap_error:raise(?MODULE, Function, Args, Reason);
-fold(timeout, Function, Args) -> emmap_result:bare(timeout, {?MODULE, Function, Args}).
+fold(timeout, Function, Args) -> exit({timeout, {?MODULE, Function, Args}}).
 
 try_pop(Q, Fun, Function) when is_function(Fun, 1) ->
     fold(emmap_fold:try_pop(object(Q), Fun), Function, [Q, Fun]);

@@ -51,7 +51,7 @@ static void append(struct entry *e, struct pending *p)
 static void take_out(struct pending *p)
 {
     struct entry *e = p->entry;
-    DL_DELETE(e->first, p);
+    DL_DELETE(e->first, p); /* NOLINT: it is in there */
     e->waiting--;
 }
 

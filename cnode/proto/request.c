@@ -76,7 +76,7 @@ static enum outcome run_on_object(struct call *c, const struct request *r, uint6
     e = call_do(c);
     if (e == ERR_WOULD_BLOCK || e == ERR_CHECKPOINT)
         return wait(c, r, NULL, since);
-    if (c->entry->object.kind == OBJECT_QUEUE) {
+    if (c->op->kind == OBJECT_QUEUE) {
         lease_settle_call(c, e);
         desk_tend_soon(c->entry);
     }

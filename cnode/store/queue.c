@@ -664,7 +664,7 @@ enum err queue_configure(struct object *o, const struct queue_change *change)
     struct queue *q = o->queue;
     struct queue_options to = q->options;
     apply(change, &to);
-    if (memcmp(&to, &q->options, sizeof to) == 0)
+    if (change->given == 0)
         return OK;
     uint8_t *page = malloc(q->limits->page);
     enum err e = page == NULL ? ERR_ENOMEM : object_writable(o);

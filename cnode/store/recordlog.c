@@ -136,6 +136,7 @@ void log_trim(struct recordlog *log, uint64_t to, struct space *space)
 {
     uint64_t left = (to - log->base) / log->granule;
     uint32_t gone = 0;
+    must(log->n == 0 || log->table != NULL);
     log->base += left * log->granule;
     while (left > 0 && gone < log->n) {
         struct extent *first = &log->table[gone];

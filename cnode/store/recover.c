@@ -152,9 +152,9 @@ static enum err choose_slot(struct object *o, char why[QUEUE_WHY])
         return ERR_ENOMEM;
     const uint64_t seqs[2] = {read_slot(o, 0, pages), read_slot(o, 1, pages + page)};
     const unsigned newer = seqs[1] > seqs[0];
-    bool good = seqs[newer] > 0 && adopt(q, pages + newer * page);
+    bool good = seqs[newer] > 0 && adopt(q, pages + (size_t)newer * page);
     if (!good && seqs[!newer] > 0) {
-        good = adopt(q, pages + !newer * page);
+        good = adopt(q, pages + (size_t)!newer * page);
         if (good)
             log_warning("queue \"%s\": header slot %c is damaged, the older one serves", q->name,
                         newer ? 'B' : 'A');

@@ -9,7 +9,7 @@ bool heap_reserve(struct heap *h, size_t n)
     if (n <= h->cap)
         return true;
     const size_t cap = n < 16 ? 16 : n * 2;
-    struct heap_node **nodes = reallocarray(h->nodes, cap, sizeof *nodes);
+    struct heap_node **nodes = reallocarray(h->nodes, cap, sizeof(struct heap_node *));
     if (nodes == NULL)
         return false;
     h->nodes = nodes;

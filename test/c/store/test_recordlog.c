@@ -3,7 +3,9 @@
 
 #include "support/check.h"
 
-enum { GRANULE = 256, MOST = 4 };
+enum { MOST = 4 };
+
+#define GRANULE UINT64_C(256)
 
 static struct extent table[MOST];
 
