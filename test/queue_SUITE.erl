@@ -150,7 +150,8 @@ results_and_exceptions_are_as_documented(Config) ->
         ok = emmap_queue:close(Q),
         ok = emmap_queue:close(Q),
         {error, closed} = emmap_queue:push(Q, a),
-        {'EXIT', {closed, _}} = (catch emmap_queue:pop(Q))
+        {'EXIT', {closed, _}} = (catch emmap_queue:pop(Q)),
+        ok
     end).
 
 bounds_are_kept(Config) ->
@@ -308,7 +309,8 @@ what_is_given_is_checked(Config) ->
                        {overflow, both}, {lease_ms, -1}, {owner, me}]],
         {'EXIT', {badarg, _}} = (catch emmap_queue:open("", 0, [])),
         {'EXIT', {badarg, _}} = (catch emmap_queue:open("checked", 0, [fixed_size])),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:open("checked", -1, []))
+        {'EXIT', {badarg, _}} = (catch emmap_queue:open("checked", -1, [])),
+        ok
     end).
 
 %%% Leases.
@@ -344,8 +346,9 @@ what_a_node_held_comes_back_when_it_is_killed(Config) ->
     with(Config, ?FUNCTION_NAME, fun(Q) -> ok = emmap_queue:push(Q, job) end),
     Other = emmap_test:start_node(Config, #{}), % without anything of ours
     Os = on(Other, fun() ->
-        {ok, 1, 1, job} = gen_server:call({emmap, D}, {take, Name}),
-        os:getpid()
+        Self = self(),
+        spawn(fun() -> Self ! gen_server:call({emmap, D}, {take, Name}), receive after infinity -> ok end end),
+        receive {ok, 1, 1, job} -> os:getpid() end
     end),
     with(Config, ?FUNCTION_NAME, fun(Q) ->
         empty = emmap_queue:take(Q),
@@ -501,7 +504,7 @@ what_was_acknowledged_outlives_kills(Config) ->
         lists:foldl(fun(Round, {Daemon, Pushed0, Gone0, Unknown0}) ->
             Workers = [in_background(N, fun() -> work({Round, I}) end)
                        || {N, I} <- [{A, 1}, {A, 2}, {B, 3}, {B, 4}]],
-            timer:sleep(200), % under load for a while
+            ok = until(fun() -> on(A, fun() -> pushed(D) end) >= 300 * Round end),
             ok = emmap_test:kill_daemon(Daemon),
             Results = [collect(W) || W <- Workers],
             Next = emmap_test:restart_daemon(Daemon),
@@ -526,6 +529,14 @@ what_was_acknowledged_outlives_kills(Config) ->
     true = length(Lost) =< length(Unknown), % pops whose answers were lost
     ok = emmap_test:stop_node(A),
     ok = emmap_test:stop_node(B).
+
+pushed(D) ->
+    try gen_server:call({emmap, D}, {info, "kills"}) of
+        #{pushed := N} -> N;
+        {error, _} -> 0
+    catch
+        exit:_ -> 0
+    end.
 
 rounds() ->
     list_to_integer(os:getenv("EMMAP_KILLS", "10")).
