@@ -303,6 +303,7 @@ void desk_fail(struct entry *e)
         return;
     d->failed = true;
     waiter_fail_all(d, ERR_EIO);
+    move_forget(e);
     while (d->leases != NULL)
         lease_free(d->leases); /* NOLINT: it takes itself out */
 }
@@ -401,6 +402,8 @@ static void desk_tend(struct entry *e)
         queue_wake(&e->object, d->now_ms);
         give_all(e);
     }
+    if (!e->busy && !e->object.failed)
+        move_tend(e);
     if (!e->busy)
         checkpoint(e);
     if (e->object.failed && !e->busy)
@@ -413,6 +416,7 @@ void desk_close(struct entry *e)
 {
     struct desk *d = &e->desk;
     waiter_fail_all(d, ERR_CLOSED);
+    move_forget(e);
     desk_forget_leases(e);
     set_due(e, UINT64_MAX);
     heap_fini(&d->wait_ends);

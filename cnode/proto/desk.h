@@ -3,8 +3,7 @@
 #ifndef PROTO_DESK_H
 #define PROTO_DESK_H
 
-#include "proto/engine.h"
-#include "sys/work.h"
+#include "proto/move.h"
 
 struct desk {
     struct waiter *first; /* the line of those who wait */
@@ -31,6 +30,7 @@ struct desk {
     struct lease *leased;
     uint64_t now_ms;
     enum err result;
+    struct move move; /* items on their way to the dead-letter queue */
 };
 
 /* The object has become a queue. False without memory. */

@@ -42,6 +42,7 @@ struct server {
     uv_timer_t due_timer;
     int64_t wall_ms;        /* to be added to the loop's time, for that since 1970 */
     struct client *clients; /* all, newest first */
+    struct client *own;     /* the daemon itself, which moves items; not among them */
     uint32_t entry_count;   /* with an open object, or about to have one */
     uint64_t next_id;       /* 28 random bits of this life, 31 counted */
     uint64_t next_watch;

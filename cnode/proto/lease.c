@@ -171,7 +171,7 @@ bool lease_is_worn_out(const struct object *o, const struct item *item)
 enum err lease_bring_back(struct object *o, const struct turn *t, struct item *item,
                           uint64_t delay_ms)
 {
-    return lease_is_worn_out(o, item) ? queue_bury(o, t, item)
+    return lease_is_worn_out(o, item) ? move_put_aside(o, t, item)
                                       : queue_release(o, t, item, delay_ms);
 }
 

@@ -21,6 +21,12 @@
 
 #define OBJECT_ANY OBJECT_CLOSED
 
+/* No request of others. */
+#define OWN(name, signature, kind, flags, run, help)                                               \
+    {                                                                                              \
+#name, signature, OBJECT_##kind, OP_OWN | (flags), run, NULL, help                         \
+    }
+
 /* clang-format off */
 static const struct op rows[] = {
     OP(open, "nuul", REGION, OP_OPENS, NULL, "open a region of a file"),
@@ -89,6 +95,7 @@ static const struct op rows[] = {
     OP(subscribe, "otu", QUEUE, OP_CHANGES, op_subscribe, "let items come as messages"),
     OP(unsubscribe, "ot", QUEUE, 0, op_unsubscribe, "no more of them"),
     OP(unsubscribe, "ott", QUEUE, 0, op_unsubscribe, "no more, and keep those that came"),
+    OWN(move_in, "hbuut", QUEUE, OP_CHANGES, op_move_in, "append an item of another queue"),
     OP(barrier, "h", ANY, 0, op_barrier, "what became of casts"),
     OP(batch, "l", ANY, OP_HERE | OP_BATCH, NULL, "many requests in order"),
     OP(info, "", ANY, OP_HERE, op_info, "the daemon"),
@@ -217,6 +224,8 @@ bool op_decode(struct call *c, struct span request)
         return reply_badarg(c->out);
     c->argc = arity - 1;
     c->op = op_find(name, c->argc, &known);
+    if (c->op != NULL && (c->op->flags & OP_OWN) != 0 && c->client != c->server->own)
+        c->op = NULL;
     if (c->op == NULL)
         return reply_unknown(c->out, term_any(&raw));
     for (int i = 0; i < c->argc; i++)

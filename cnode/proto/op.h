@@ -19,6 +19,7 @@ enum op_flag {
     OP_OPENS = 4,   /* its first argument is the name of what it opens */
     OP_BATCH = 8,   /* its items are requests */
     OP_LOOKS = 16,  /* tells what the loop knows of an open object: passes by the line */
+    OP_OWN = 64,    /* only of the daemon itself */
     OP_ALONE = 32   /* not while a checkpoint of the object is under way */
 };
 

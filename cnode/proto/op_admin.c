@@ -28,10 +28,19 @@ static void unlink_file(struct entry *e)
         log_warning("\"%s\": cannot be removed", e->path);
 }
 
+/* Whoever holds items keeps the queue open: a lease ends with its process. */
+static bool is_held(const struct entry *e)
+{
+    return e->object.kind == OBJECT_QUEUE && e->desk.leases != NULL && !e->auto_unlink &&
+           !e->server->stopping;
+}
+
 enum err op_close(struct call *c)
 {
     struct entry *e = c->entry;
-    if (e->handle_count == 1) {
+    if (e->handle_count == 1 && !c->may_wait && is_held(e)) {
+        e->kept = true;
+    } else if (e->handle_count == 1) {
         if (!c->may_wait) {
             e->sync_at_end = e->server->stopping;
             return ERR_WOULD_BLOCK;

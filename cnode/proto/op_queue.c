@@ -82,6 +82,18 @@ enum err op_push_many(struct call *c)
     return push_list(c, &t, (size_t)n);
 }
 
+/* By the daemon itself: what another queue has given up. */
+enum err op_move_in(struct call *c)
+{
+    const struct turn t = turn_of(c);
+    struct origin from = {.seq = c->args[2].u, .attempts = c->args[3].u};
+    uint64_t seq;
+    if (c->args[1].bytes.len != sizeof from.uuid)
+        return ERR_BADARG;
+    memcpy(from.uuid, c->args[1].bytes.at, sizeof from.uuid);
+    return reply_done(c, queue_push_moved(c->object, &t, &from, c->args[4].bytes, &seq));
+}
+
 /* --- popping and taking ---------------------------------------------------------------------- */
 
 static bool is_lease(enum want_kind kind)
@@ -201,7 +213,7 @@ static enum err decide_one(struct call *c, const struct turn *t, uint64_t id, de
     enum err e = what(c, t, item);
     if (e != OK || l == NULL)
         return e;
-    if (what != do_ack)
+    if (what != do_ack && item->user == l)
         item->user = NULL;
     l->item = NULL;
     LL_PREPEND2(c->ended, l, next_of_call);

@@ -142,8 +142,27 @@ static enum err set_overflow(struct queue_options *to, struct term *value)
     return to->drop_head || term_is_atom(value, "reject") ? OK : ERR_BADARG;
 }
 
-/* Moving items to another queue, and processes that are queues, are not there yet: only to be
- * without them can be asked for. */
+/* As the other queue is opened by name later, so is its name settled here. */
+static enum err set_dead_letter(struct open *o, struct term *value, const struct paths *paths)
+{
+    char path[PATH_MAX];
+    struct buf scratch;
+    o->change.given |= QUEUE_DEAD_LETTER;
+    if (term_is_atom(value, "none"))
+        return OK;
+    buf_init(&scratch, (size_t)PATH_MAX * 4);
+    const struct span name = term_name(value, &scratch);
+    enum err e = value->bad || scratch.failed ? ERR_BADARG : path_resolve(paths, name, path);
+    buf_fini(&scratch);
+    if (e == OK && strlen(path) > QUEUE_NAME_MOST)
+        e = ERR_ENAMETOOLONG;
+    if (e == OK)
+        snprintf(o->change.to.dead_letter, sizeof o->change.to.dead_letter, "%.*s", QUEUE_NAME_MOST,
+                 path);
+    return e;
+}
+
+/* Processes that are queues are not there yet: only to be without can be asked for. */
 static enum err set_none(struct term *value)
 {
     return term_is_atom(value, "none") ? OK : ERR_ENOTSUP;
@@ -170,7 +189,7 @@ static enum err set_queue_value(struct open *o, enum setting setting, struct ter
         to->max_attempts = (uint32_t)attempts;
         return e;
     case OVERFLOW: o->change.given |= QUEUE_OVERFLOW; return set_overflow(to, value);
-    case DEAD_LETTER:
+    case DEAD_LETTER: return set_dead_letter(o, value, o->paths);
     case REGISTER: return set_none(value);
     default: return ERR_BADARG;
     }
@@ -290,6 +309,7 @@ static struct open *open_new(const struct server *s)
     if (o == NULL)
         return NULL;
     o->owner = o->path + PATH_MAX;
+    o->paths = s->paths;
     o->max_inc_size = 64 << 20;
     o->opening = (struct opening){.path = o->path,
                                   .kind = OBJECT_REGION,

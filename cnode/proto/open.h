@@ -10,6 +10,7 @@ struct open {
     bool fixed_size;
     bool auto_unlink;
     uint64_t max_inc_size;
+    const struct paths *paths;
     struct queue_change change; /* options of a queue */
     size_t owner_len;           /* of the raw pid behind the path; 0: none */
     char *owner;

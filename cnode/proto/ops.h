@@ -37,6 +37,7 @@ enum err op_read_counters(struct call *c);
 /* op_queue.c */
 enum err op_push(struct call *c);
 enum err op_push_many(struct call *c);
+enum err op_move_in(struct call *c);
 enum err op_pop(struct call *c);
 enum err op_pop_wait(struct call *c);
 enum err op_pop_many(struct call *c);

@@ -84,6 +84,12 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
         free(s);
         return e;
     }
+    s->own = move_client_new(s);
+    if (s->own == NULL) {
+        paths_close(s->paths);
+        free(s);
+        return ERR_ENOMEM;
+    }
     guard_install();
     s->loop = loop;
     look_at_clock(s);
@@ -127,6 +133,7 @@ void server_stop(struct server *s, void (*stopped)(void *arg), void *arg)
     struct client *next_client;
     DL_FOREACH_SAFE(s->clients, c, next_client)
     close_handles(c);
+    close_handles(s->own);
     struct entry *e;
     struct entry *next;
     DL_FOREACH_SAFE(s->entries, e, next)
@@ -140,6 +147,7 @@ void server_close(struct server *s)
 {
     must(s->entries == NULL);
     paths_close(s->paths);
+    move_client_free(s->own);
     buf_fini(&s->scratch);
     buf_fini(&s->late);
     heap_fini(&s->due);

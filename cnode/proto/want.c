@@ -1,6 +1,7 @@
 #include "proto/want.h"
 
 #include "proto/lease.h"
+#include "proto/move.h"
 #include "proto/reply.h"
 #include "sys/guard.h"
 
@@ -48,7 +49,7 @@ static enum err front(struct object *o, const struct turn *t, struct record *r)
 {
     enum err e = queue_front(o, t, r);
     while (e == OK && r->item != NULL && lease_is_worn_out(o, r->item)) {
-        e = queue_bury(o, t, r->item);
+        e = move_put_aside(o, t, r->item);
         if (e == OK)
             e = queue_front(o, t, r);
     }

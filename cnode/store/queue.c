@@ -539,6 +539,13 @@ struct item *queue_find(const struct object *o, uint64_t seq)
     return items_find(&o->queue->items, seq);
 }
 
+struct item *queue_item_from(const struct object *o, uint64_t seq)
+{
+    const struct items *all = &o->queue->items;
+    const size_t i = items_place(all, seq);
+    return i < all->n ? all->by_seq[i] : NULL;
+}
+
 static enum err finish(struct object *o, const struct turn *t, struct item *item, uint64_t *count)
 {
     struct queue *q = o->queue;

@@ -174,6 +174,9 @@ enum err queue_next_buried(struct object *o, const struct turn *t, uint64_t from
 /* NULL: no such item before the frontier. */
 struct item *queue_find(const struct object *o, uint64_t seq);
 
+/* The item before the frontier with the least number that is seq or more. NULL: none. */
+struct item *queue_item_from(const struct object *o, uint64_t seq);
+
 /* queue_read shows an item that somebody has. ERR_DAMAGED: its bytes are not what was pushed; the
  * item is gone. */
 enum err queue_read(struct object *o, const struct turn *t, struct item *item, struct record *r);

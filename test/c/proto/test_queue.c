@@ -328,6 +328,99 @@ static void worn_out_items_are_buried(void **state)
     is(ask(&peer, "{peek_buried,%" PRIu64 ",5}", q), "{ok,[]}");
 }
 
+/* Until the reply to this is another. */
+static const char *changes_from(struct peer *p, const char *request, const char *reply)
+{
+    const char *seen = reply;
+    for (int i = 0; i < 20000 && strcmp(seen, reply) == 0; i++) {
+        anything(p); /* lets the loop run */
+        seen = ask(p, "%s", request);
+    }
+    return seen;
+}
+
+static uint64_t open_with_dead_letters(const char *name)
+{
+    return opened(ask(&peer, "{open_queue,\"q\",0,[{max_attempts,1},{dead_letter,\"%s\"}]}", name));
+}
+
+static void wear_out(uint64_t q, const char *taken)
+{
+    is(ask(&peer, "{take,%" PRIu64 "}", q), taken);
+    is(ask(&peer, "{release_many,%" PRIu64 ",[%s]}", q, (char[]){taken[4], 0}), "ok");
+}
+
+static void worn_out_items_go_to_the_dead_letters(void **state)
+{
+    (void)state;
+    uint64_t q = open_with_dead_letters("dead");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[bad,worse,good]}", q), "ok");
+    wear_out(q, "{ok,1,1,bad}");
+    wear_out(q, "{ok,2,1,worse}");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "good");
+    is(changes_from(&other, "{take,\"dead\"}", "{error,enoent}"), "empty");
+    is(changes_from(&other, "{take,\"dead\"}", "empty"), "{ok,1,1,bad}");
+    is(changes_from(&other, "{take,\"dead\"}", "empty"), "{ok,2,1,worse}");
+    is(ask(&peer, "{peek_buried,%" PRIu64 ",9}", q), "{ok,[]}");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "empty");
+}
+
+static void dead_letters_can_be_taken_while_they_come(void **state)
+{
+    (void)state;
+    uint64_t q = open_with_dead_letters("dead");
+    for (int i = 0; i < 30; i++) {
+        is(ask(&peer, "{push,%" PRIu64 ",bad}", q), "ok");
+        start(&peer, "{take,%" PRIu64 "}", q);
+        free(hear(&peer));
+        is(ask(&peer, "{release,%" PRIu64 ",%d}", q, i + 1), "ok");
+        const char *seen = "nil";
+        for (int k = 0; k < 20000 && strcmp(seen, "bad") != 0; k++) {
+            anything(&other);
+            seen = ask(&other, "{pop,\"dead\"}");
+        }
+        is(seen, "bad");
+    }
+    is(ask(&peer, "{peek_buried,%" PRIu64 ",9}", q), "{ok,[]}");
+}
+
+static void where_dead_letters_cannot_go_they_are_buried(void **state)
+{
+    (void)state;
+    static const char *const places[] = {"no/such/directory/dead", "q"};
+    uint64_t id = 1;
+    for (size_t i = 0; i < 2; i++, id++) {
+        char expected[64];
+        uint64_t q = open_with_dead_letters(places[i]);
+        push(q, "bad");
+        is(ask(&peer, "{take,%" PRIu64 "}", q), i == 0 ? "{ok,1,1,bad}" : "{ok,2,1,bad}");
+        is(ask(&peer, "{release,%" PRIu64 ",%" PRIu64 "}", q, id), "ok");
+        snprintf(expected, sizeof expected, "{ok,[{%" PRIu64 ",1,bad}]}", id);
+        is(changes_from(&peer, "{peek_buried,\"q\",9}", "{ok,[]}"), expected);
+        is(ask(&peer, "{ack,%" PRIu64 ",%" PRIu64 "}", q, id), "ok");
+    }
+}
+
+static void a_full_dead_letter_queue_takes_what_it_can(void **state)
+{
+    (void)state;
+    uint64_t dead = opened(ask(&peer, "{open_queue,\"dead\",0,[{max_items,1}]}"));
+    uint64_t q = open_with_dead_letters("dead");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[bad,worse]}", q), "ok");
+    is(ask(&peer, "{take_many,%" PRIu64 ",2}", q), "{ok,[{1,1,bad},{2,1,worse}]}");
+    is(ask(&peer, "{release_many,%" PRIu64 ",[1,2]}", q), "ok");
+    is(changes_from(&peer, "{peek_buried,\"q\",9}", "{ok,[]}"), "{ok,[{2,1,worse}]}");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",9}", dead), "{ok,[bad]}");
+}
+
+static void a_request_of_the_daemon_is_unknown_to_others(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{move_in,%" PRIu64 ",\"0123456789abcdef\",1,1,x}", q),
+       "{error,{unknown_request,move_in}}");
+}
+
 static void looking_changes_nothing(void **state)
 {
     (void)state;
@@ -527,7 +620,7 @@ static void casts_and_batches_work(void **state)
     is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[b,c]}");
 }
 
-static void the_rest_outlives_the_server(void **state)
+static void a_lease_outlives_the_handle(void **state)
 {
     (void)state;
     uint64_t q = open_queue(&peer, "");
@@ -535,7 +628,8 @@ static void the_rest_outlives_the_server(void **state)
     is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,one}");
     is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
     q = open_queue(&peer, "");
-    is(ask(&peer, "{take_many,%" PRIu64 ",9}", q), "{ok,[{1,2,one},{2,1,two}]}");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,2,1,two}"); /* the first is still leased */
+    is(ask(&peer, "{ack_many,%" PRIu64 ",[1,2]}", q), "ok");
 }
 
 int main(void)
@@ -559,6 +653,11 @@ int main(void)
         TEST(a_lease_ends_with_its_time),
         TEST(a_delay_is_waited_for),
         TEST(worn_out_items_are_buried),
+        TEST(worn_out_items_go_to_the_dead_letters),
+        TEST(dead_letters_can_be_taken_while_they_come),
+        TEST(where_dead_letters_cannot_go_they_are_buried),
+        TEST(a_full_dead_letter_queue_takes_what_it_can),
+        TEST(a_request_of_the_daemon_is_unknown_to_others),
         TEST(looking_changes_nothing),
         TEST(a_subscriber_gets_items_up_to_its_credit),
         TEST(an_ended_subscription_names_what_it_left),
@@ -568,7 +667,7 @@ int main(void)
         TEST(a_failed_queue_tells_everybody),
         TEST(items_of_bulk_go_through_a_worker),
         TEST(casts_and_batches_work),
-        TEST(the_rest_outlives_the_server),
+        TEST(a_lease_outlives_the_handle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

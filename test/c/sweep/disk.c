@@ -369,9 +369,9 @@ static void choose(struct choice *c, enum cut how)
         return;
     for (uint64_t left = 1 + disk_random() % 2; left > 0; left--) {
         const uint16_t s = c->touched[disk_random() % c->n];
-        const uint16_t other = how == CUT_ALL_BUT ? 0 : c->versions[s];
-        c->kept[s] =
-            disk_random() % 2 == 0 ? other : (uint16_t)(disk_random() % (c->versions[s] + 1U));
+        const unsigned other = how == CUT_ALL_BUT ? 0 : c->versions[s];
+        const uint64_t some = disk_random() % (c->versions[s] + 1U);
+        c->kept[s] = (uint16_t)(disk_random() % 2 == 0 ? other : some);
     }
 }
 

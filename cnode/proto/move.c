@@ -1,0 +1,333 @@
+#include "proto/move.h"
+
+#include "proto/entry.h"
+#include "proto/handle.h"
+#include "proto/lease.h"
+#include "proto/line.h"
+#include "proto/reply.h"
+#include "proto/want.h"
+#include "sys/log.h"
+
+/* Who has an item that is put aside: nobody. */
+static struct lease aside;
+
+static struct entry *entry_of(struct object *o)
+{
+    return (void *)((char *)o - offsetof(struct entry, object));
+}
+
+enum err move_put_aside(struct object *o, const struct turn *t, struct item *item)
+{
+    if (queue_options(o)->dead_letter[0] == '\0')
+        return queue_bury(o, t, item);
+    queue_hold(o, item);
+    item->user = &aside;
+    entry_of(o)->desk.move.wanted = true;
+    return OK;
+}
+
+/* --- requests to the other queue ------------------------------------------------------------- */
+
+static struct entry *entry_of_number(const struct server *s, uint64_t number)
+{
+    for (struct entry *e = s->entries; e != NULL; e = e->next)
+        if (e->desk.move.step != MOVE_REST && e->desk.move.number == number)
+            return e;
+    return NULL;
+}
+
+/* {ok, Id, Info} of another queue than this */
+static void opened(struct entry *e, struct span reply)
+{
+    struct move *m = &e->desk.move;
+    struct term t = term_in(reply);
+    struct handle *h;
+    if (term_tuple(&t) == 3 && term_is_atom(&t, "ok"))
+        m->to = term_uint64(&t);
+    if (m->to != 0 && handle_find(e->server->own, m->to, &h) == OK && h->entry == e) {
+        line_close(h);
+        m->to = 0;
+    }
+    if (m->to == 0)
+        log_warning("\"%s\": its dead-letter queue \"%s\" cannot be used: items are buried", e->path,
+                    e->seen.options.dead_letter);
+    m->step = MOVE_READS;
+}
+
+/* {ok, [ok, {error, full}, ..., ok]}: the last is that of the sync. */
+static void sent(struct entry *e, struct span reply)
+{
+    struct move *m = &e->desk.move;
+    struct term t = term_in(reply);
+    bool synced = false;
+    if (term_tuple(&t) == 2 && term_is_atom(&t, "ok") && term_list(&t) == (int)m->n + 1) {
+        for (size_t i = 0; i < m->n; i++) {
+            m->arrived[i] = term_is_atom(&t, "ok");
+            if (!m->arrived[i])
+                term_any(&t);
+        }
+        synced = term_is_atom(&t, "ok");
+    }
+    for (size_t i = 0; i < m->n; i++)
+        m->arrived[i] &= synced;
+    m->step = MOVE_ENDS;
+}
+
+static void answered(struct server *s, uint64_t number, struct span reply)
+{
+    struct entry *e = entry_of_number(s, number);
+    if (e == NULL)
+        return; /* it was closed meanwhile */
+    e->desk.move.number = 0;
+    if (e->desk.move.step == MOVE_OPENS)
+        opened(e, reply);
+    else
+        sent(e, reply);
+    desk_tend_soon(e);
+}
+
+static void ask(struct entry *e, struct span request)
+{
+    struct server *s = e->server;
+    struct buf number;
+    struct buf reply;
+    buf_init(&number, 64);
+    buf_init(&reply, s->options.max_frame);
+    e->desk.move.number = s->next_watch++;
+    reply_uint64(&number, e->desk.move.number);
+    const struct span to = span_of(number.at, number.len);
+    const struct request r = {.client = s->own, .term = request, .from = to, .to = to, .tag = to};
+    if (request_run(&r, &reply) == ANSWERED)
+        answered(s, e->desk.move.number, span_of(reply.at, reply.len));
+    buf_fini(&reply);
+    buf_fini(&number);
+}
+
+static void open_other(struct entry *e)
+{
+    struct buf request;
+    buf_init(&request, SIZE_MAX);
+    reply_tuple(&request, 4);
+    reply_atom(&request, "open_queue");
+    reply_text(&request, queue_options(&e->object)->dead_letter);
+    reply_uint64(&request, 0);
+    reply_nil(&request);
+    e->desk.move.step = MOVE_OPENS;
+    e->desk.move.to = 0;
+    ask(e, span_of(request.at, request.len));
+    buf_fini(&request);
+}
+
+static void send_items(struct entry *e)
+{
+    struct move *m = &e->desk.move;
+    m->step = MOVE_SENDS;
+    ask(e, span_of(m->request.at, m->request.len));
+    buf_fini(&m->request);
+}
+
+/* --- in a worker that has the object -----------------------------------------------------------
+ */
+
+static void put_request(struct object *o, struct move *m, const struct record *r,
+                        const struct item *item)
+{
+    struct queue_info info;
+    const size_t from = m->request.len;
+    queue_look(o, &info);
+    reply_tuple(&m->request, 6);
+    reply_atom(&m->request, "move_in");
+    reply_uint64(&m->request, m->to);
+    reply_binary(&m->request, span_of(info.uuid, sizeof info.uuid));
+    reply_uint64(&m->request, r->seq);
+    reply_uint64(&m->request, item->attempts);
+    if (want_put(o, &m->request, SHAPE_ITEM, r, 0) != OK) {
+        buf_cut(&m->request, from);
+        return;
+    }
+    m->n++;
+}
+
+static void read_items(struct entry *e)
+{
+    const struct turn t = {.now_ms = e->desk.now_ms, .may_wait = true};
+    struct move *m = &e->desk.move;
+    struct object *o = &e->object;
+    struct item *item = queue_item_from(o, 0);
+    while (item != NULL && m->n < MOVE_MANY && m->request.len < MOVE_BYTES) {
+        struct record r;
+        const uint64_t next = item->seq + 1;
+        m->items[m->n] = item;
+        if (item->user == &aside && queue_read(o, &t, item, &r) == OK)
+            put_request(o, m, &r, item);
+        item = queue_item_from(o, next);
+    }
+}
+
+static struct entry *of_job(struct job *job)
+{
+    return (void *)((char *)job - offsetof(struct entry, desk.move.job));
+}
+
+static void run_reads(struct job *job)
+{
+    struct entry *e = of_job(job);
+    struct move *m = &e->desk.move;
+    m->n = 0;
+    buf_init(&m->request, SIZE_MAX);
+    reply_tuple(&m->request, 2);
+    reply_atom(&m->request, "batch");
+    const size_t begin = reply_list_begin(&m->request);
+    read_items(e);
+    reply_atom(&m->request, "sync");
+    reply_list_end(&m->request, begin, (uint32_t)m->n + 1);
+    m->wanted = m->n > 0; /* there may be more */
+}
+
+static void run_ends(struct job *job)
+{
+    struct entry *e = of_job(job);
+    struct move *m = &e->desk.move;
+    const struct turn t = {.now_ms = e->desk.now_ms, .may_wait = true};
+    for (size_t i = 0; i < m->n && !e->object.failed; i++) {
+        m->items[i]->user = NULL;
+        if (m->arrived[i])
+            (void)queue_dead(&e->object, &t, m->items[i]);
+        else
+            (void)queue_bury(&e->object, &t, m->items[i]);
+    }
+}
+
+static void ran(struct job *job)
+{
+    struct entry *e = of_job(job);
+    line_hold(e);
+    line_go_on(e);
+}
+
+static void start(struct entry *e, void (*run)(struct job *), void (*done)(struct job *))
+{
+    e->busy = true;
+    e->desk.move.job.run = run;
+    e->desk.move.job.done = done;
+    work_submit(e->server->loop, &e->desk.move.job);
+}
+
+static void have_read(struct job *job)
+{
+    struct move *m = &of_job(job)->desk.move;
+    memset(m->arrived, 0, sizeof m->arrived);
+    m->step = m->n == 0 || m->to == 0 ? MOVE_ENDS : MOVE_SENDS;
+    ran(job);
+}
+
+static void close_other(struct entry *e)
+{
+    struct move *m = &e->desk.move;
+    struct handle *h;
+    if (m->to != 0 && handle_find(e->server->own, m->to, &h) == OK)
+        line_close(h);
+    m->to = 0;
+}
+
+static void have_ended(struct job *job)
+{
+    struct entry *e = of_job(job);
+    close_other(e);
+    e->desk.move.step = MOVE_REST;
+    ran(job);
+}
+
+/* --- one after the other --------------------------------------------------------------------- */
+
+void move_tend(struct entry *e)
+{
+    struct move *m = &e->desk.move;
+    if (m->number != 0)
+        return; /* an answer is waited for */
+    switch (m->step) {
+    case MOVE_REST:
+        if (m->wanted && !e->server->stopping)
+            open_other(e);
+        break;
+    case MOVE_READS: start(e, run_reads, have_read); break;
+    case MOVE_SENDS: send_items(e); break;
+    case MOVE_ENDS:
+        buf_fini(&m->request);
+        start(e, run_ends, have_ended);
+        break;
+    case MOVE_OPENS: break;
+    }
+}
+
+void move_forget(struct entry *e)
+{
+    struct move *m = &e->desk.move;
+    close_other(e);
+    buf_fini(&m->request);
+    m->step = MOVE_REST;
+    m->number = 0;
+    m->n = 0;
+    m->wanted = false;
+}
+
+/* --- the daemon as a client --------------------------------------------------------------------
+ */
+
+struct self_client {
+    struct client client;
+    struct buf answer;
+};
+
+static struct buf *own_begin(void *conn, struct span to)
+{
+    struct self_client *own = conn;
+    (void)to;
+    buf_cut(&own->answer, 0);
+    return &own->answer;
+}
+
+/* {Number, Reply} */
+static void own_end(void *conn)
+{
+    struct self_client *own = conn;
+    struct term t = term_in(span_of(own->answer.at, own->answer.len));
+    term_tuple(&t);
+    const uint64_t number = term_uint64(&t);
+    answered(own->client.server, number, term_any(&t));
+}
+
+static void own_undo(void *conn)
+{
+    (void)conn;
+}
+
+static void own_monitor(void *conn, struct span pid, uint64_t number)
+{
+    (void)conn;
+    (void)pid;
+    (void)number;
+}
+
+struct client *move_client_new(struct server *s)
+{
+    struct self_client *own = calloc(1, sizeof *own);
+    if (own == NULL)
+        return NULL;
+    own->client = (struct client){.server = s,
+                                  .conn = own,
+                                  .outlet = {.begin = own_begin,
+                                             .end = own_end,
+                                             .undo = own_undo,
+                                             .monitor = own_monitor,
+                                             .demonitor = own_monitor}};
+    buf_init(&own->answer, SIZE_MAX);
+    return &own->client;
+}
+
+void move_client_free(struct client *c)
+{
+    struct self_client *own = (struct self_client *)(void *)c;
+    buf_fini(&own->answer);
+    free(own);
+}

@@ -1,0 +1,39 @@
+/* Items that were delivered too often go to the queue's dead-letter queue (FORMAT.md 2.3): pushed
+ * there, made durable there, only then done here. Where that cannot be, they are buried here. The
+ * daemon is a client of its own for that. */
+#ifndef PROTO_MOVE_H
+#define PROTO_MOVE_H
+
+#include "proto/engine.h"
+#include "sys/work.h"
+
+enum { MOVE_MANY = 64, MOVE_BYTES = 1 << 20 };
+
+enum move_step { MOVE_REST, MOVE_OPENS, MOVE_READS, MOVE_SENDS, MOVE_ENDS };
+
+struct move {
+    enum move_step step;
+    bool wanted;     /* there are items to be moved */
+    uint64_t number; /* of the request under way; its answer comes to it */
+    uint64_t to;     /* the handle of the other queue; 0: it cannot be used */
+    struct item *items[MOVE_MANY];
+    bool arrived[MOVE_MANY];
+    size_t n;
+    struct buf request;
+    struct job job;
+};
+
+/* move_put_aside: the item is not delivered any more. Any thread that has the object. */
+enum err move_put_aside(struct object *o, const struct turn *t, struct item *item);
+
+/* What is to be done next, if no worker has the object; a worker may have it afterwards. */
+void move_tend(struct entry *e);
+
+/* The queue is closed, or has failed: what was on its way is in the file. */
+void move_forget(struct entry *e);
+
+/* The client that the daemon itself is. NULL without memory. */
+struct client *move_client_new(struct server *s);
+void move_client_free(struct client *c);
+
+#endif
