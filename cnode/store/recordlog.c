@@ -113,6 +113,7 @@ bool log_add(struct recordlog *log, uint32_t granule, uint32_t count, uint32_t m
 {
     struct extent *last = log->n > 0 ? &log->table[log->n - 1] : NULL;
     const bool joins = last != NULL && last->granule + last->count == granule;
+    must(log->table != NULL);
     if (!joins && log->n >= most)
         return false;
     if (joins)
@@ -136,7 +137,6 @@ void log_trim(struct recordlog *log, uint64_t to, struct space *space)
 {
     uint64_t left = (to - log->base) / log->granule;
     uint32_t gone = 0;
-    must(log->n == 0 || log->table != NULL);
     log->base += left * log->granule;
     while (left > 0 && gone < log->n) {
         struct extent *first = &log->table[gone];

@@ -177,6 +177,11 @@ void disk_sync_end(struct disk_file *f)
     complete(f, false);
 }
 
+static size_t sector_at(uint32_t sector)
+{
+    return (size_t)sector * DISK_SECTOR;
+}
+
 /* What counts as written may leave the cache; what has been stored since may not. */
 static void drop_some(struct disk_file *f)
 {
@@ -190,14 +195,14 @@ static void drop_some(struct disk_file *f)
         return;
     for (uint32_t s = 0; s < DISK_SECTORS; s++)
         if (!dirty[s] && disk_random() % 4 == 0)
-            memcpy(f->seen + s * DISK_SECTOR, f->kept + s * DISK_SECTOR, DISK_SECTOR);
+            memcpy(f->seen + sector_at(s), f->kept + sector_at(s), DISK_SECTOR);
     end_of_file(f->seen, f->seen_size);
 }
 
 static void mark_lost(struct disk_file *f)
 {
     for (uint32_t s = 0; s < DISK_SECTORS; s++)
-        f->lost[s] = memcmp(f->seen + s * DISK_SECTOR, f->kept + s * DISK_SECTOR, DISK_SECTOR) != 0;
+        f->lost[s] = memcmp(f->seen + sector_at(s), f->kept + sector_at(s), DISK_SECTOR) != 0;
     for (size_t i = 0; i < f->n; i++)
         if (f->words[i].at != NO_WORD)
             f->lost[f->words[i].at / DISK_SECTOR] = true; /* with its page */
@@ -343,9 +348,9 @@ static void count_versions(const struct disk_file *f, struct choice *c)
     for (size_t i = 0; i < f->n; i++)
         if (f->words[i].at != NO_WORD)
             c->versions[f->words[i].at / DISK_SECTOR]++;
-    for (uint16_t s = 0; s < DISK_SECTORS; s++)
+    for (uint32_t s = 0; s < DISK_SECTORS; s++)
         if (c->versions[s] > 0)
-            c->touched[c->n++] = s;
+            c->touched[c->n++] = (uint16_t)s;
 }
 
 static uint16_t any_version(uint16_t versions)
