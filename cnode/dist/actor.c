@@ -15,7 +15,28 @@ struct watch {
     struct watch *next;
 };
 
+/* A monitor or a link of the peer on a process of ours that may end. */
+struct tie {
+    UT_hash_handle hh; /* by ref */
+    uint32_t process;
+    bool link;
+    struct span to, from, ref; /* of a link both pids are its reference */
+    uint8_t bytes[];
+};
+
+enum { TIES_MOST = 1000000 };
+
+static struct span copy_to(uint8_t **end, struct span bytes)
+{
+    uint8_t *at = *end;
+    memcpy(at, bytes.at, bytes.len);
+    *end += bytes.len;
+    return span_of(at, bytes.len);
+}
+
 static const uint8_t noproc[] = {ERL_SMALL_ATOM_UTF8_EXT, 6, 'n', 'o', 'p', 'r', 'o', 'c'};
+
+static void drop_tie(struct actor *a, struct tie *t);
 
 void actor_init(struct actor *a, struct self *self, struct client *client, struct span peer,
                 struct buf *out)
@@ -35,6 +56,8 @@ void actor_fini(struct actor *a)
     LL_FOREACH_SAFE(a->ended, w, next)
     free(w);
     a->ended = NULL;
+    while (a->ties != NULL)
+        drop_tie(a, a->ties); /* NOLINT: it takes itself out */
 }
 
 static void put_signal(struct actor *a, uint8_t op, const struct span *elements, uint8_t n)
@@ -49,21 +72,19 @@ static void end_frame(struct actor *a, size_t start)
         a->failed = true;
 }
 
-/* Who is meant by a pid or a name; 0: nobody. */
-static uint32_t find_name(struct span name)
+/* Who is meant by a pid or a name; 0: nobody. Those that come and go are the engine's to know. */
+static uint32_t find_name(const struct actor *a, struct span name)
 {
     struct term t = term_in(name);
-    return term_is_atom(&t, "emmap")        ? SELF_EMMAP
-           : term_is_atom(&t, "net_kernel") ? SELF_NET_KERNEL
-                                            : 0;
+    return term_is_atom(&t, "net_kernel") ? SELF_NET_KERNEL : client_process(a->client, name);
 }
 
 static uint32_t find(const struct actor *a, struct span to)
 {
     uint32_t id;
     if (self_is_pid(a->self, to, &id))
-        return id == SELF_EMMAP || id == SELF_NET_KERNEL ? id : 0;
-    return find_name(to);
+        return id == SELF_NET_KERNEL || client_has_process(a->client, id) ? id : 0;
+    return find_name(a, to);
 }
 
 /* The answer to net_adm:ping: {'$gen_call', {Pid, Tag}, {is_auth, Node}} gets yes. */
@@ -112,31 +133,116 @@ static void net_kernel_message(struct actor *a, struct span message)
 static void deliver(struct actor *a, uint32_t id, struct span message)
 {
     switch (id) {
-    case SELF_EMMAP: client_message(a->client, PROCESS_EMMAP, message); break;
     case SELF_NET_KERNEL: net_kernel_message(a, message); break;
-    default: a->ignored++;
+    case 0: a->ignored++; break;
+    default: client_message(a->client, id, message); break;
     }
 }
 
-/* A link to one of ours is kept by the peer alone: ours never end before the connection does. */
+/* --- who wants to hear of the end of processes that can end --------------------------------------
+ */
+
+static bool can_end(uint32_t process)
+{
+    return process >= PROCESS_FIRST_QUEUE;
+}
+
+static struct tie *find_tie(struct actor *a, struct span key)
+{
+    struct tie *t;
+    HASH_FIND(hh, a->ties, key.at, key.len, t);
+    return t;
+}
+
+static void drop_tie(struct actor *a, struct tie *t)
+{
+    if (t == NULL)
+        return;
+    HASH_DEL(a->ties, t);
+    a->tie_count--;
+    free(t);
+}
+
+/* A monitor is known by its reference, a link by the two pids; so is its end. */
+static void tie(struct actor *a, uint32_t process, const struct control *c, bool link)
+{
+    const size_t key = link ? c->to.len + c->from.len : c->ref.len;
+    struct tie *t =
+        a->tie_count < TIES_MOST ? calloc(1, sizeof *t + 2 * key + c->to.len + c->from.len) : NULL;
+    if (t == NULL) {
+        a->failed = true;
+        return;
+    }
+    uint8_t *end = t->bytes;
+    t->process = process;
+    t->link = link;
+    t->to = copy_to(&end, c->to);
+    t->from = copy_to(&end, c->from);
+    t->ref = link ? span_of(t->to.at, t->to.len + t->from.len) : copy_to(&end, c->ref);
+    drop_tie(a, find_tie(a, t->ref));
+    HASH_ADD_KEYPTR(hh, a->ties, t->ref.at, t->ref.len, t);
+    a->tie_count++;
+}
+
+static void untie_link(struct actor *a, const struct control *c)
+{
+    uint8_t key[2 * SELF_PID_BYTES];
+    uint8_t *end = key;
+    if (c->to.len > SELF_PID_BYTES || c->from.len > SELF_PID_BYTES)
+        return;
+    copy_to(&end, c->to);
+    copy_to(&end, c->from);
+    drop_tie(a, find_tie(a, span_of(key, (size_t)(end - key))));
+}
+
+void actor_ended(struct actor *a, uint32_t process, struct span reason)
+{
+    struct tie *t;
+    struct tie *next;
+    HASH_ITER(hh, a->ties, t, next)
+    {
+        const struct span exit[] = {t->to, t->from, reason};
+        const struct span down[] = {t->to, t->from, t->ref, reason};
+        if (t->process != process)
+            continue;
+        put_signal(a, t->link ? FRAME_EXIT : FRAME_MONITOR_EXIT, t->link ? exit : down,
+                   t->link ? 3 : 4);
+        drop_tie(a, t);
+    }
+}
+
+/* A link to one that never ends before the connection does is kept by the peer alone. */
 static void answer_link(struct actor *a, const struct control *c)
 {
     const struct span exit[] = {c->to, c->from, span_of(noproc, sizeof noproc)};
-    if (find(a, c->to) == 0)
+    const uint32_t process = find(a, c->to);
+    if (process == 0)
         put_signal(a, FRAME_EXIT, exit, 3);
+    else if (can_end(process))
+        tie(a, process, c, true);
 }
 
 static void answer_unlink_id(struct actor *a, const struct control *c)
 {
     const struct span ack[] = {c->id, c->to, c->from};
+    untie_link(a, c);
     put_signal(a, FRAME_UNLINK_ID_ACK, ack, 3);
 }
 
 static void answer_monitor(struct actor *a, const struct control *c)
 {
     const struct span down[] = {c->to, c->from, c->ref, span_of(noproc, sizeof noproc)};
-    if (find(a, c->to) == 0)
+    const uint32_t process = find(a, c->to);
+    if (process == 0)
         put_signal(a, FRAME_MONITOR_EXIT, down, 4);
+    else if (can_end(process))
+        tie(a, process, c, false);
+}
+
+static void demonitor(struct actor *a, const struct control *c)
+{
+    drop_tie(a, find_tie(a, c->ref));
+    client_demonitor(a->client, c->ref);
 }
 
 static struct watch *find_watch(struct actor *a, uint64_t number)
@@ -235,7 +341,7 @@ bool actor_control(struct actor *a, const struct control *c, struct span message
     case FRAME_LINK: answer_link(a, c); return true;
     case FRAME_UNLINK_ID: answer_unlink_id(a, c); return true;
     case FRAME_MONITOR: answer_monitor(a, c); return true;
-    case FRAME_DEMONITOR: client_demonitor(a->client, c->ref); return true;
+    case FRAME_DEMONITOR: demonitor(a, c); return true;
     case FRAME_MONITOR_EXIT: monitor_exit(a, c); return true;
     case FRAME_SPAWN_REQUEST: return answer_spawn(a, c, message);
     case FRAME_UNLINK:
@@ -248,7 +354,7 @@ bool actor_control(struct actor *a, const struct control *c, struct span message
 void actor_too_long(struct actor *a, const struct control *c, struct span head)
 {
     const bool is_message = c->op == FRAME_REG_SEND || c->op == FRAME_SEND;
-    if (is_message && find(a, c->to) == SELF_EMMAP)
+    if (is_message && find(a, c->to) == PROCESS_EMMAP)
         client_too_long(a->client, head);
     else
         a->ignored++;

@@ -16,8 +16,10 @@ struct actor {
     struct buf *out;       /* where signals are written; whoever owns it sends them */
     struct watch *watches; /* hashed by the engine's numbers */
     struct watch *ended;   /* to be told by actor_settle */
-    uint64_t ignored;      /* messages and signals of no use here */
-    bool failed;           /* a signal did not fit `out`: the connection cannot go on */
+    struct tie *ties;      /* monitors and links of the peer on processes that may end */
+    uint32_t tie_count;
+    uint64_t ignored; /* messages and signals of no use here */
+    bool failed;      /* a signal did not fit `out`: the connection cannot go on */
 };
 
 void actor_init(struct actor *a, struct self *self, struct client *client, struct span peer,
@@ -29,6 +31,9 @@ bool actor_control(struct actor *a, const struct control *c, struct span message
 
 /* A frame that was longer than allowed; head is what was kept of its message. */
 void actor_too_long(struct actor *a, const struct control *c, struct span head);
+
+/* For the outlet: a process of ours has ended. */
+void actor_ended(struct actor *a, uint32_t process, struct span reason);
 
 /* For the outlet: watch a process of the peer. One of another node cannot be watched and counts as
  * ended; the engine learns that from actor_settle, never within actor_monitor. False: no memory;

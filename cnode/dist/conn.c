@@ -328,9 +328,11 @@ static void outlet_demonitor(void *conn, struct span pid, uint64_t number)
 
 static void outlet_ended(void *conn, uint32_t process, struct span reason)
 {
-    (void)conn;
-    (void)process;
-    (void)reason;
+    struct conn *c = conn;
+    actor_ended(&c->actor, process, reason);
+    if (c->actor.failed)
+        break_off(c, "more answers wait unsent than may");
+    mark_dirty(c);
 }
 
 static void outlet_traffic(void *conn, uint64_t *in, uint64_t *out)

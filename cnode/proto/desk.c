@@ -3,6 +3,7 @@
 #include "proto/entry.h"
 #include "proto/lease.h"
 #include "proto/line.h"
+#include "proto/registry.h"
 #include "proto/reply.h"
 #include "proto/waiter.h"
 
@@ -302,6 +303,7 @@ void desk_fail(struct entry *e)
     if (d->failed)
         return;
     d->failed = true;
+    registry_release(e->server, e->path, "eio", false);
     waiter_fail_all(d, ERR_EIO);
     move_forget(e);
     while (d->leases != NULL)

@@ -68,8 +68,10 @@ static void pending_free(struct pending *p)
     end_opening(p);
     if (p->indexed)
         HASH_DEL(c->waiting, p);
-    if (p->open != NULL)
+    if (p->open != NULL) {
         object_drop(&p->open->opening);
+        buf_fini(&p->open->registry.text);
+    }
     free(p->open);
     call_fini(&p->call);
     buf_fini(&p->reply);
@@ -290,6 +292,8 @@ static void run_attach(struct job *job)
 {
     struct pending *p = of_job(job);
     p->result = object_attach(&p->entry->object, &p->open->opening);
+    if (p->result == OK && p->open->registers)
+        p->result = registry_write(&p->open->registry);
 }
 
 static void move(struct pending *p, struct entry *to)
@@ -405,9 +409,51 @@ static void reply_refused(struct pending *p)
         reply_text(out, o->owner);
     } else if (p->result == ERR_LOCKED) {
         reply_atom(out, "unknown");
+    } else if (p->result == ERR_REGISTERED) {
+        reply_atom(out, p->open->change.to.registered);
     } else {
         reply_binary(out, span_of(o->header, o->header_len));
     }
+}
+
+/* A name is claimed before the file is touched; what the daemon's file shall say is written with
+ * it. */
+static enum err claim_name(struct pending *p)
+{
+    struct open *o = p->open;
+    struct server *s = p->entry->server;
+    const char *name = o->change.to.registered;
+    bool again = false;
+    if ((o->change.given & QUEUE_REGISTERED) == 0)
+        return OK;
+    if (name[0] != '\0') {
+        enum err e = registry_claim(s, name, o->path, &again);
+        if (e != OK)
+            return e;
+        o->claimed = !again;
+    }
+    o->registers = !again;
+    registry_text(s, name[0] == '\0' ? o->path : NULL, &o->registry);
+    return OK;
+}
+
+/* The opening is over: a name that it claimed for nothing is free, one that was given up as well.
+ */
+static void settle_name(struct pending *p)
+{
+    const struct open *o = p->open;
+    const bool gives_up =
+        (o->change.given & QUEUE_REGISTERED) != 0 && o->change.to.registered[0] == '\0';
+    if (p->result == OK ? gives_up : o->claimed)
+        registry_release(p->entry->server, o->path, "normal", true);
+}
+
+/* The errors that tell more than their name. */
+static void refuse(struct pending *p, enum err why)
+{
+    p->result = why;
+    reply_refused(p);
+    finish(p);
 }
 
 static void attached(struct job *job)
@@ -416,6 +462,7 @@ static void attached(struct job *job)
     struct entry *e = p->entry;
     const bool asked = !p->open->opening.by_name;
     line_hold(e);
+    settle_name(p);
     if (e->object.kind == OBJECT_CLOSED)
         entry_closed(e);
     if (p->result == OK && e->object.kind == OBJECT_QUEUE && !desk_open(e))
@@ -426,9 +473,9 @@ static void attached(struct job *job)
         e->kept = true;
         p->step = TO_RUN; /* what named the object can be done now */
     } else if (p->result == ERR_SIZE_MISMATCH || p->result == ERR_DAMAGED ||
-               p->result == ERR_LOCKED || (p->result == ERR_FILE_HEADER && asked)) {
-        reply_refused(p);
-        finish(p);
+               p->result == ERR_LOCKED || p->result == ERR_REGISTERED ||
+               (p->result == ERR_FILE_HEADER && asked)) {
+        refuse(p, p->result);
     } else if (p->result == OK) {
         finish(p);
     } else {
@@ -461,6 +508,7 @@ static void attach(struct pending *p)
     struct entry *e = p->entry;
     const struct opening *o = &p->open->opening;
     struct entry *owner = place(p);
+    enum err taken = OK;
     if (owner == NULL) {
         fail(p, ERR_ENOMEM);
     } else if (owner != e) {
@@ -471,6 +519,10 @@ static void attach(struct pending *p)
         fail(p, ERR_MAX_OBJECTS);
     } else if (desk_is_under_way(e)) {
         desk_stall(e);
+    } else if ((taken = claim_name(p)) == ERR_REGISTERED) {
+        refuse(p, taken);
+    } else if (taken != OK) {
+        fail(p, taken);
     } else {
         if (e->object.failed && e->object.kind == OBJECT_QUEUE)
             desk_fail(e); /* its items will be others */

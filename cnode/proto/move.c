@@ -49,8 +49,8 @@ static void opened(struct entry *e, struct span reply)
         m->to = 0;
     }
     if (m->to == 0)
-        log_warning("\"%s\": its dead-letter queue \"%s\" cannot be used: items are buried", e->path,
-                    e->seen.options.dead_letter);
+        log_warning("\"%s\": its dead-letter queue \"%s\" cannot be used: items are buried",
+                    e->path, e->seen.options.dead_letter);
     m->step = MOVE_READS;
 }
 

@@ -3,6 +3,7 @@
 #include <ei.h>
 
 #include "proto/engine.h"
+#include "proto/registry.h"
 #include "proto/reply.h"
 #include "store/counter.h"
 #include "store/format.h"
@@ -162,10 +163,17 @@ static enum err set_dead_letter(struct open *o, struct term *value, const struct
     return e;
 }
 
-/* Processes that are queues are not there yet: only to be without can be asked for. */
-static enum err set_none(struct term *value)
+static enum err set_register(struct open *o, struct term *value)
 {
-    return term_is_atom(value, "none") ? OK : ERR_ENOTSUP;
+    char name[TERM_ATOM_BYTES];
+    o->change.given |= QUEUE_REGISTERED;
+    if (term_is_atom(value, "none"))
+        return OK;
+    term_atom(value, name);
+    if (value->bad || !registry_is_allowed(name) || strlen(name) > QUEUE_REGISTERED_MOST)
+        return ERR_BADARG;
+    memcpy(o->change.to.registered, name, strlen(name) + 1);
+    return OK;
 }
 
 static enum err set_queue_value(struct open *o, enum setting setting, struct term *value)
@@ -190,7 +198,7 @@ static enum err set_queue_value(struct open *o, enum setting setting, struct ter
         return e;
     case OVERFLOW: o->change.given |= QUEUE_OVERFLOW; return set_overflow(to, value);
     case DEAD_LETTER: return set_dead_letter(o, value, o->paths);
-    case REGISTER: return set_none(value);
+    case REGISTER: return set_register(o, value);
     default: return ERR_BADARG;
     }
 }

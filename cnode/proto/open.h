@@ -3,6 +3,7 @@
 #define PROTO_OPEN_H
 
 #include "proto/op.h"
+#include "proto/registry.h"
 #include "store/queue.h"
 
 struct open {
@@ -10,6 +11,9 @@ struct open {
     bool fixed_size;
     bool auto_unlink;
     uint64_t max_inc_size;
+    bool registers; /* the text below is to be written */
+    bool claimed;   /* and the name is claimed for it */
+    struct registry_text registry;
     const struct paths *paths;
     struct queue_change change; /* options of a queue */
     size_t owner_len;           /* of the raw pid behind the path; 0: none */

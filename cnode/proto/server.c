@@ -7,6 +7,7 @@
 #include "proto/handle.h"
 #include "proto/lease.h"
 #include "proto/line.h"
+#include "proto/registry.h"
 #include "proto/reply.h"
 #include "proto/waiter.h"
 #include "sys/guard.h"
@@ -101,6 +102,7 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
     buf_init(&s->late, options->max_frame);
     start_lag_timer(s);
     start_desks(s);
+    registry_load(s);
     *opened = s;
     return OK;
 }
@@ -148,6 +150,7 @@ void server_close(struct server *s)
     must(s->entries == NULL);
     paths_close(s->paths);
     move_client_free(s->own);
+    registry_free(s);
     buf_fini(&s->scratch);
     buf_fini(&s->late);
     heap_fini(&s->due);
@@ -156,17 +159,22 @@ void server_close(struct server *s)
 
 /* --- processes ------------------------------------------------------------------------------- */
 
-uint32_t server_process(struct server *s, struct span name)
+uint32_t client_process(const struct client *c, struct span name)
 {
+    char text[TERM_ATOM_BYTES];
     struct term t = term_in(name);
-    (void)s;
-    return term_is_atom(&t, "emmap") ? PROCESS_EMMAP : 0;
+    term_atom(&t, text);
+    if (t.bad)
+        return 0;
+    if (strcmp(text, "emmap") == 0)
+        return PROCESS_EMMAP;
+    const struct process *p = registry_named(c->server, text);
+    return p == NULL ? 0 : p->number;
 }
 
-bool server_has_process(const struct server *s, uint32_t process)
+bool client_has_process(const struct client *c, uint32_t process)
 {
-    (void)s;
-    return process == PROCESS_EMMAP;
+    return process == PROCESS_EMMAP || registry_numbered(c->server, process) != NULL;
 }
 
 /* --- clients --------------------------------------------------------------------------------- */
@@ -378,11 +386,99 @@ static const struct {
     {"$emmap_cancel", 2, on_cancel},
 };
 
+/* --- messages to a registered queue: the requests on objects, without the object ----------------
+ */
+
+/* Puts the queue's name in second place. False: no request on an object. */
+static bool with_object(struct buf *to, struct span request, const struct process *p)
+{
+    bool known;
+    struct term t = term_in(request);
+    const int tag = term_tag(&t);
+    const bool is_tuple = tag == ERL_SMALL_TUPLE_EXT || tag == ERL_LARGE_TUPLE_EXT;
+    const int arity = is_tuple ? term_tuple(&t) : 1;
+    struct term raw = t;
+    const struct span name = term_atom_bytes(&t);
+    const struct op *op = t.bad || arity < 1 ? NULL : op_find(name, arity, &known);
+    if (op == NULL || op->args[0] != 'o')
+        return false;
+    reply_tuple(to, arity + 1);
+    reply_raw(to, term_any(&raw));
+    reply_text(to, p->path);
+    for (int i = 1; i < arity; i++)
+        reply_raw(to, term_any(&raw));
+    return !to->failed;
+}
+
+static void reply_unknown(struct buf *out, struct span request)
+{
+    struct term t = term_in(request);
+    const bool is_tuple = term_tag(&t) == ERL_SMALL_TUPLE_EXT && term_tuple(&t) > 0;
+    reply_tuple(out, 2);
+    reply_atom(out, "error");
+    reply_tuple(out, 2);
+    reply_atom(out, "unknown_request");
+    reply_raw(out, is_tuple ? term_any(&t) : request);
+}
+
+static void queue_call(struct client *c, const struct process *p, struct term *t)
+{
+    struct request r = {.client = c};
+    struct buf request;
+    if (!caller_of(t, &r)) {
+        ignore(c);
+        return;
+    }
+    const struct span asked = term_any(t);
+    buf_init(&request, SIZE_MAX);
+    const bool good = with_object(&request, asked, p);
+    r.term = span_of(request.at, request.len);
+    struct buf *out = c->outlet.begin(c->conn, r.to);
+    reply_tuple(out, 2);
+    reply_raw(out, r.tag);
+    if (!good)
+        reply_unknown(out, asked);
+    if (good && request_run(&r, out) == WAITS)
+        c->outlet.undo(c->conn);
+    else
+        c->outlet.end(c->conn);
+    buf_fini(&request);
+}
+
+static void queue_cast(struct client *c, const struct process *p, struct term *t)
+{
+    struct buf request;
+    buf_init(&request, SIZE_MAX);
+    if (with_object(&request, term_any(t), p)) {
+        const struct request r = {.client = c, .term = span_of(request.at, request.len)};
+        request_cast(&r);
+    } else {
+        ignore(c);
+    }
+    buf_fini(&request);
+}
+
+static void queue_message(struct client *c, const struct process *p, struct span message)
+{
+    struct term t = term_in(message);
+    const int arity = term_tag(&t) == ERL_SMALL_TUPLE_EXT ? term_tuple(&t) : 0;
+    if (p != NULL && arity == 3 && term_is_atom(&t, "$gen_call"))
+        queue_call(c, p, &t);
+    else if (p != NULL && arity == 2 && term_is_atom(&t, "$gen_cast"))
+        queue_cast(c, p, &t);
+    else
+        ignore(c);
+}
+
 void client_message(struct client *c, uint32_t process, struct span message)
 {
     struct term t = term_in(message);
-    if (c->server->stopping || process != PROCESS_EMMAP)
+    if (c->server->stopping)
         return;
+    if (process != PROCESS_EMMAP) {
+        queue_message(c, registry_numbered(c->server, process), message);
+        return;
+    }
     const int arity = term_tag(&t) == ERL_SMALL_TUPLE_EXT ? term_tuple(&t) : 0;
     for (size_t i = 0; arity > 0 && i < sizeof messages / sizeof messages[0]; i++) {
         if (messages[i].arity == arity && term_is_atom(&t, messages[i].name)) {

@@ -65,13 +65,6 @@ void server_stop(struct server *s, void (*stopped)(void *arg), void *arg);
 /* server_close frees everything; only after `stopped`, or where nothing has run yet. */
 void server_close(struct server *s);
 
-/* Processes of ours, by number: `emmap`, and those of registered queues, whose numbers are never
- * used again. server_process: 0 where nobody has this name (raw bytes of an atom).
- * server_has_process: is it there (still)? */
-enum { PROCESS_EMMAP = 1, PROCESS_FIRST_QUEUE = 1 << 20 };
-uint32_t server_process(struct server *s, struct span name);
-bool server_has_process(const struct server *s, uint32_t process);
-
 /* A peer has connected and authenticated; `node` is its name. NULL without memory. */
 struct client *client_open(struct server *s, struct span node, const struct outlet *outlet,
                            void *conn);
@@ -79,6 +72,13 @@ struct client *client_open(struct server *s, struct span node, const struct outl
 /* The peer is gone: its handles are closed, what waits for it is forgotten. The outlet is not
  * called any more. */
 void client_close(struct client *c);
+
+/* Processes of ours, by number: `emmap`, and those of registered queues, whose numbers are never
+ * used again. client_process: 0 where nobody has this name (raw bytes of an atom).
+ * client_has_process: is it there (still)? */
+enum { PROCESS_EMMAP = 1, PROCESS_FIRST_QUEUE = 1 << 20 };
+uint32_t client_process(const struct client *c, struct span name);
+bool client_has_process(const struct client *c, uint32_t process);
 
 /* A message to a process of ours, without version byte, that has passed term_check. Whatever is no
  * request of PROTOCOL.md is counted and ignored. The span is good during the call. */

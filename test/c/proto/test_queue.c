@@ -421,6 +421,57 @@ static void a_request_of_the_daemon_is_unknown_to_others(void **state)
        "{error,{unknown_request,move_in}}");
 }
 
+/* A call to a process of that name. */
+static const char *ask_process(struct peer *p, const char *name, const char *request)
+{
+    call_process(p, client_process(p->client, make_term("%s", name)), make_term("%s", request));
+    return heard(p);
+}
+
+static bool is_there(const char *name)
+{
+    return client_process(peer.client, make_term("%s", name)) != 0;
+}
+
+static void a_registered_queue_is_a_process(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "{register,jobs}");
+    assert_true(is_there("jobs"));
+    is(ask_process(&other, "jobs", "{push,one}"), "ok");
+    is(ask_process(&other, "jobs", "{push,two}"), "ok");
+    is(ask_process(&other, "jobs", "pop"), "one");
+    is(ask_process(&other, "jobs", "length"), "1");
+    is(ask_process(&other, "jobs", "{take,0}"), "{ok,2,1,two}");
+    is(ask_process(&other, "jobs", "{ack,2}"), "ok");
+    is(ask_process(&other, "jobs", "ping"), "{error,{unknown_request,ping}}");
+    is(ask_process(&other, "jobs", "{open_queue,x,0,[]}"), "{error,{unknown_request,open_queue}}");
+    is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
+    is(ask_process(&other, "jobs", "{push,three}"), "ok");
+    is(ask_process(&other, "jobs", "pop"), "three");
+    is(ask(&peer, "{open_queue,\"q2\",0,[{register,jobs}]}"), "{error,{already_registered,jobs}}");
+    is(ask(&peer, "{open_queue,\"q2\",0,[{register,emmap}]}"),
+       "{error,{bad_option,{register,emmap}}}");
+    open_queue(&peer, "{register,jobs}");
+    open_queue(&peer, "{register,none}");
+    assert_false(is_there("jobs"));
+}
+
+static void names_outlive_the_server(void **state)
+{
+    (void)state;
+    bool stopped = false;
+    uint64_t q = open_queue(&peer, "{register,'odd name'}");
+    push(q, "kept");
+    peer_close(&peer);
+    peer_close(&other);
+    host_stop(&host, &stopped);
+    host_open(&host);
+    peer_open(&peer, &host, "client@localhost");
+    peer_open(&other, &host, "other@localhost");
+    is(ask_process(&peer, "'odd name'", "pop"), "kept");
+}
+
 static void looking_changes_nothing(void **state)
 {
     (void)state;
@@ -658,6 +709,8 @@ int main(void)
         TEST(where_dead_letters_cannot_go_they_are_buried),
         TEST(a_full_dead_letter_queue_takes_what_it_can),
         TEST(a_request_of_the_daemon_is_unknown_to_others),
+        TEST(a_registered_queue_is_a_process),
+        TEST(names_outlive_the_server),
         TEST(looking_changes_nothing),
         TEST(a_subscriber_gets_items_up_to_its_credit),
         TEST(an_ended_subscription_names_what_it_left),

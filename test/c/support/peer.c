@@ -37,6 +37,16 @@ static void on_stopped(void *arg)
     *(bool *)arg = true;
 }
 
+void host_stop(struct host *h, bool *stopped)
+{
+    *stopped = false;
+    server_stop(h->server, on_stopped, stopped);
+    uv_run(&h->loop, UV_RUN_DEFAULT);
+    assert_true(*stopped);
+    server_close(h->server);
+    h->server = NULL;
+}
+
 void host_close(struct host *h)
 {
     bool stopped = false;
@@ -158,7 +168,7 @@ void tell(struct peer *p, struct span message)
     client_message(p->client, PROCESS_EMMAP, message);
 }
 
-void call(struct peer *p, struct span request)
+void call_process(struct peer *p, uint32_t process, struct span request)
 {
     struct buf b;
     buf_init(&b, 64 << 20);
@@ -171,8 +181,15 @@ void call(struct peer *p, struct span request)
     reply_atom(&b, "alias");
     reply_raw(&b, peer_ref(p->next_ref++));
     reply_raw(&b, request);
-    tell(p, span_of(b.at, b.len));
+    const struct span message = span_of(b.at, b.len);
+    assert_int_equal(term_check(message), message.len);
+    client_message(p->client, process, message);
     buf_fini(&b);
+}
+
+void call(struct peer *p, struct span request)
+{
+    call_process(p, PROCESS_EMMAP, request);
 }
 
 struct message *hear(struct peer *p)

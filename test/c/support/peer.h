@@ -35,6 +35,7 @@ struct peer {
 void host_init(struct host *h);
 void host_open(struct host *h);
 void host_close(struct host *h); /* orderly; every peer has gone before */
+void host_stop(struct host *h, bool *stopped); /* the server only; host_open goes on */
 void host_free(struct host *h);  /* the server has stopped already */
 
 void peer_open(struct peer *p, struct host *h, const char *node);
@@ -60,6 +61,7 @@ void tell(struct peer *p, struct span message);
 
 /* call hands a call in and does not wait; hear gives the next message, waiting for it. */
 void call(struct peer *p, struct span request);
+void call_process(struct peer *p, uint32_t process, struct span request);
 struct message *hear(struct peer *p);
 
 /* Runs the loop once without waiting; is there a message? */
