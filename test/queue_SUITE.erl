@@ -28,12 +28,13 @@ groups() ->
      {leases, [],
       [an_item_belongs_to_one_process, what_a_process_held_comes_back_when_it_ends,
        what_a_node_held_comes_back_when_it_is_killed, a_delay_is_kept,
-       worn_out_items_are_put_aside, try_pop_gives_back_on_an_exception,
+       worn_out_items_are_put_aside, dead_letters_have_a_queue, try_pop_gives_back_on_an_exception,
        a_call_that_is_given_up_gets_nothing, a_plain_call_that_is_given_up_gets_nothing,
        many_who_wait_get_one_each, a_subscriber_gets_what_it_can_bear,
        a_subscriber_that_stops_gives_back, a_lost_connection_ends_a_subscription]},
      {processes, [],
-      [a_queue_in_a_supervision_tree]},
+      [a_queue_in_a_supervision_tree, a_registered_queue_is_called_by_its_name,
+       its_end_is_heard, its_name_outlives_the_daemon, a_name_has_one_file]},
      {life, [],
       [many_producers_keep_their_order, what_was_acknowledged_outlives_kills,
        a_second_daemon_is_told_who_has_the_file, a_full_disk_refuses_pushes_only]}].
@@ -381,6 +382,17 @@ worn_out_items_are_put_aside(Config) ->
         {ok, 1, 1, bad} = emmap_queue:take(Q)
     end).
 
+dead_letters_have_a_queue(Config) ->
+    with(Config, ?FUNCTION_NAME, 0, [{max_attempts, 1}, {dead_letter, "dead"}], fun(Q) ->
+        ok = emmap_queue:push_many(Q, lists:seq(1, 200)),
+        {ok, Taken} = elsewhere(fun() -> emmap_queue:take_many(Q, 200) end),
+        200 = length(Taken),
+        ok = until(fun() -> maps:get(dead, emmap_queue:info(Q)) =:= 200 end),
+        {ok, Dead} = emmap_queue:pop_many("dead", 1000),
+        Dead = lists:seq(1, 200),
+        #{items := 0, buried := 0} = emmap_queue:info(Q)
+    end).
+
 try_pop_gives_back_on_an_exception(Config) ->
     with(Config, ?FUNCTION_NAME, fun(Q) ->
         ok = emmap_queue:push_many(Q, [a, b]),
@@ -481,6 +493,66 @@ a_queue_in_a_supervision_tree(Config) ->
         c = emmap_queue:pop(Pid),
         ok = gen_server:stop(Pid),
         [] = [1 || #{name := Name} <- emmap:list(), filename:basename(Name) =:= <<"tree">>]
+    end).
+
+%% By a node without anything of ours.
+a_registered_queue_is_called_by_its_name(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    with(Config, ?FUNCTION_NAME, 0, [{register, called}], fun(Q) ->
+        ok = emmap_queue:push({called, D}, a),
+        {ok, 1, 1, a} = emmap_queue:take({called, D}),
+        ok = emmap_queue:ack(Q, 1)
+    end),
+    Plain = emmap_test:node(Config),
+    on(Plain, fun() ->
+        ok = gen_server:call({called, D}, {push, hi}),
+        ok = gen_server:cast({called, D}, {push, ho}),
+        hi = gen_server:call({called, D}, pop),
+        {ok, ho} = gen_server:call({called, D}, {pop_wait, 5000}),
+        #{kind := queue, registered := <<"called">>} = gen_server:call({called, D}, info),
+        {error, {unknown_request, ping}} = gen_server:call({called, D}, ping),
+        {error, {unknown_request, nonsense}} = gen_server:call({called, D}, nonsense),
+        {error, badarg} = gen_server:call({called, D}, {ack, x})
+    end).
+
+its_end_is_heard(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    with(Config, ?FUNCTION_NAME, 0, [{register, ending}], fun(_) ->
+        Monitor = monitor(process, {ending, D}),
+        Gone = monitor(process, {ending, D}),
+        true = demonitor(Gone),
+        None = monitor(process, {nobody, D}),
+        receive {'DOWN', None, process, {nobody, D}, noproc} -> ok after ?DEADLINE -> error(deadline) end,
+        {ok, _} = emmap_queue:open(atom_to_list(its_end_is_heard), 0, [{register, none}]),
+        receive {'DOWN', Monitor, process, {ending, D}, normal} -> ok after ?DEADLINE -> error(deadline) end,
+        receive {'DOWN', Gone, _, _, _} -> error(not_demonitored) after 0 -> ok end,
+        {'EXIT', {noproc, _}} = (catch gen_server:call({ending, D}, pop)),
+        ok
+    end).
+
+its_name_outlives_the_daemon(Config) ->
+    Daemon = #{node := D} = emmap_test:start_daemon(Config, #{}),
+    Plain = emmap_test:start_node(Config, #{}),
+    on(Plain, fun() ->
+        {ok, _, _} = gen_server:call({emmap, D}, {open_queue, "q", 0, [{register, lasting}]}),
+        ok = gen_server:call({lasting, D}, {push, kept})
+    end),
+    ok = emmap_test:kill_daemon(Daemon),
+    Again = emmap_test:restart_daemon(Daemon),
+    on(Plain, fun() ->
+        ok = until(fun() -> (catch gen_server:call({lasting, D}, length)) =:= 1 end),
+        kept = gen_server:call({lasting, D}, pop)
+    end),
+    ok = emmap_test:stop_node(Plain),
+    _ = emmap_test:stop_daemon(Again),
+    ok.
+
+a_name_has_one_file(Config) ->
+    with(Config, ?FUNCTION_NAME, 0, [{register, one}], fun(_) ->
+        {error, {already_registered, one}} = emmap_queue:open("another", 0, [{register, one}]),
+        {ok, _} = emmap_queue:open(atom_to_list(a_name_has_one_file), 0, [{register, one}]),
+        {'EXIT', {badarg, _}} = (catch emmap_queue:open("another", 0, [{register, emmap}])),
+        ok
     end).
 
 %%% Life.
