@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "store/convert.h"
 #include "store/counter.h"
 #include "store/queue.h"
 #include "sys/guard.h"
@@ -149,6 +150,8 @@ enum err object_find(const struct paths *paths, struct opening *o)
         if (e == ERR_EEXIST)
             e = find_existing(paths, o);
     }
+    if (e == OK && o->kind == OBJECT_QUEUE && o->exist)
+        e = convert_queue(paths, o);
     if (e == OK)
         e = identify(o);
     if (e != OK)

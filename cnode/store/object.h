@@ -36,9 +36,10 @@ struct opening {
     uint64_t size;   /* of a file that is made without len, or with fit */
     uint64_t n;      /* counters, at least; 0: what it has */
     mode_t mode;
-    const struct queue_change *queue; /* options of a queue */
-    uint64_t now_ms;                  /* of a queue: since 1970 */
-    const char *node;                 /* who has the lock of a queue; NULL: says nothing */
+    const struct queue_change *queue;     /* options of a queue */
+    uint64_t now_ms;                      /* of a queue: since 1970 */
+    size_t (*term_check)(struct span at); /* of a queue: the length of a term, 0: it is none */
+    const char *node;                     /* who has the lock of a queue; NULL: says nothing */
 
     int fd; /* after object_find: the file, until object_attach takes it; -1 for memory */
     bool exist;
