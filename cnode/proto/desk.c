@@ -71,6 +71,7 @@ static void schedule(struct entry *e)
     if (!e->busy && e->object.kind == OBJECT_QUEUE && !e->object.failed) {
         at = least(at, key_of(&d->lease_ends));
         at = least(at, of_wall(s, queue_wakes_at(&e->object)));
+        at = least(at, move_due(e));
         if (!d->beside_runs)
             at = least(at, of_wall(s, checkpoint_due(&e->object)));
     }

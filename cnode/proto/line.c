@@ -103,6 +103,8 @@ static struct load load_of(const struct request *r, const struct open *open)
 static enum err admit(const struct client *c, struct load load)
 {
     const struct server_options *limits = &c->server->options;
+    if (c == c->server->own)
+        return OK; /* which bounds itself */
     if (load.openings > 0 && c->handle_count + c->opening_count >= limits->max_handles)
         return ERR_MAX_HANDLES;
     const bool room = c->pending_count < limits->max_pending &&
@@ -294,6 +296,8 @@ static void run_attach(struct job *job)
     p->result = object_attach(&p->entry->object, &p->open->opening);
     if (p->result == OK && p->open->registers)
         p->result = registry_write(&p->open->registry);
+    if (p->result == OK)
+        move_look(&p->entry->object, p->open->opening.now_ms);
 }
 
 static void move(struct pending *p, struct entry *to)

@@ -1,5 +1,7 @@
 #include "proto/move.h"
 
+#include <ei.h>
+
 #include "proto/entry.h"
 #include "proto/handle.h"
 #include "proto/lease.h"
@@ -8,22 +10,49 @@
 #include "proto/want.h"
 #include "sys/log.h"
 
-/* Who has an item that is put aside: nobody. */
-static struct lease aside;
-
 static struct entry *entry_of(struct object *o)
 {
     return (void *)((char *)o - offsetof(struct entry, object));
 }
 
+/* --- items that wait for it ------------------------------------------------------------------ */
+
+static bool room_for_one(struct move *m)
+{
+    if (m->end < m->cap)
+        return true;
+    if (m->first == m->end)
+        m->first = m->end = 0;
+    const size_t cap = m->end < 16 ? 16 : 2 * m->end;
+    struct item **aside = reallocarray(m->aside, cap, sizeof(struct item *));
+    if (aside == NULL)
+        return false;
+    m->aside = aside;
+    m->cap = cap;
+    return true;
+}
+
 enum err move_put_aside(struct object *o, const struct turn *t, struct item *item)
 {
-    if (queue_options(o)->dead_letter[0] == '\0')
+    struct move *m = &entry_of(o)->desk.move;
+    if (queue_options(o)->dead_letter[0] == '\0' || !room_for_one(m))
         return queue_bury(o, t, item);
     queue_hold(o, item);
-    item->user = &aside;
-    entry_of(o)->desk.move.wanted = true;
+    item->user = NULL; /* nobody has it */
+    m->aside[m->end++] = item;
     return OK;
+}
+
+void move_look(struct object *o, uint64_t now_ms)
+{
+    const struct turn t = {.now_ms = now_ms, .may_wait = true};
+    if (o->kind != OBJECT_QUEUE || o->failed || queue_options(o)->dead_letter[0] == '\0')
+        return;
+    entry_of(o)->desk.move.changed = true;
+    for (struct item *i = queue_item_from(o, 0); i != NULL; i = queue_item_from(o, i->seq + 1)) {
+        if (i->state == ITEM_READY && lease_is_worn_out(o, i))
+            (void)move_put_aside(o, &t, i);
+    }
 }
 
 /* --- requests to the other queue ------------------------------------------------------------- */
@@ -36,19 +65,27 @@ static struct entry *entry_of_number(const struct server *s, uint64_t number)
     return NULL;
 }
 
-/* {ok, Id, Info} of another queue than this */
+/* The handle in {ok, Id, Info}, NULL in other replies. */
+static struct handle *handle_in(struct server *s, struct span reply)
+{
+    struct term t = term_in(reply);
+    struct handle *h;
+    if (term_tag(&t) != ERL_SMALL_TUPLE_EXT || term_tuple(&t) != 3 || !term_is_atom(&t, "ok"))
+        return NULL;
+    return handle_find(s->own, term_uint64(&t), &h) == OK ? h : NULL;
+}
+
+/* It has to be another queue than this. */
 static void opened(struct entry *e, struct span reply)
 {
     struct move *m = &e->desk.move;
-    struct term t = term_in(reply);
-    struct handle *h;
-    if (term_tuple(&t) == 3 && term_is_atom(&t, "ok"))
-        m->to = term_uint64(&t);
-    if (m->to != 0 && handle_find(e->server->own, m->to, &h) == OK && h->entry == e) {
+    struct handle *h = handle_in(e->server, reply);
+    if (h != NULL && h->entry == e) {
         line_close(h);
-        m->to = 0;
+        h = NULL;
     }
-    if (m->to == 0)
+    m->to = h == NULL ? 0 : h->id;
+    if (h == NULL)
         log_warning("\"%s\": its dead-letter queue \"%s\" cannot be used: items are buried",
                     e->path, e->seen.options.dead_letter);
     m->step = MOVE_READS;
@@ -70,14 +107,20 @@ static void sent(struct entry *e, struct span reply)
     }
     for (size_t i = 0; i < m->n; i++)
         m->arrived[i] &= synced;
+    m->failed |= !synced;
     m->step = MOVE_ENDS;
 }
 
 static void answered(struct server *s, uint64_t number, struct span reply)
 {
     struct entry *e = entry_of_number(s, number);
-    if (e == NULL)
-        return; /* it was closed meanwhile */
+    struct handle *left;
+    if (e == NULL) { /* the queue was closed meanwhile */
+        left = handle_in(s, reply);
+        if (left != NULL)
+            line_close(left);
+        return;
+    }
     e->desk.move.number = 0;
     if (e->desk.move.step == MOVE_OPENS)
         opened(e, reply);
@@ -114,6 +157,7 @@ static void open_other(struct entry *e)
     reply_nil(&request);
     e->desk.move.step = MOVE_OPENS;
     e->desk.move.to = 0;
+    e->desk.move.failed = false;
     ask(e, span_of(request.at, request.len));
     buf_fini(&request);
 }
@@ -129,8 +173,18 @@ static void send_items(struct entry *e)
 /* --- in a worker that has the object -----------------------------------------------------------
  */
 
-static void put_request(struct object *o, struct move *m, const struct record *r,
-                        const struct item *item)
+/* A file may hold anything; what travels as a request has to be a term. */
+static enum err put_item(struct object *o, struct buf *to, const struct record *r)
+{
+    const size_t from = to->len;
+    enum err e = want_put(o, to, SHAPE_ITEM, r, 0);
+    if (e != OK)
+        return e;
+    const struct span item = span_of(to->at + from, to->len - from);
+    return term_check(item) == item.len ? OK : ERR_BADARG;
+}
+
+static enum err put_request(struct object *o, struct move *m, const struct record *r)
 {
     struct queue_info info;
     const size_t from = m->request.len;
@@ -140,28 +194,31 @@ static void put_request(struct object *o, struct move *m, const struct record *r
     reply_uint64(&m->request, m->to);
     reply_binary(&m->request, span_of(info.uuid, sizeof info.uuid));
     reply_uint64(&m->request, r->seq);
-    reply_uint64(&m->request, item->attempts);
-    if (want_put(o, &m->request, SHAPE_ITEM, r, 0) != OK) {
+    reply_uint64(&m->request, r->item->attempts);
+    enum err e = put_item(o, &m->request, r);
+    if (e != OK)
         buf_cut(&m->request, from);
-        return;
-    }
-    m->n++;
+    return e;
+}
+
+static void read_item(struct object *o, struct move *m, const struct turn *t, struct item *item)
+{
+    struct record r;
+    enum err e = queue_read(o, t, item, &r);
+    if (e == OK)
+        e = put_request(o, m, &r);
+    if (e == OK)
+        m->items[m->n++] = item;
+    else if (e != ERR_DAMAGED && !o->failed)
+        (void)queue_bury(o, t, item);
 }
 
 static void read_items(struct entry *e)
 {
     const struct turn t = {.now_ms = e->desk.now_ms, .may_wait = true};
     struct move *m = &e->desk.move;
-    struct object *o = &e->object;
-    struct item *item = queue_item_from(o, 0);
-    while (item != NULL && m->n < MOVE_MANY && m->request.len < MOVE_BYTES) {
-        struct record r;
-        const uint64_t next = item->seq + 1;
-        m->items[m->n] = item;
-        if (item->user == &aside && queue_read(o, &t, item, &r) == OK)
-            put_request(o, m, &r, item);
-        item = queue_item_from(o, next);
-    }
+    while (m->first < m->end && m->n < MOVE_MANY && m->request.len < MOVE_BYTES)
+        read_item(&e->object, m, &t, m->aside[m->first++]);
 }
 
 static struct entry *of_job(struct job *job)
@@ -181,7 +238,6 @@ static void run_reads(struct job *job)
     read_items(e);
     reply_atom(&m->request, "sync");
     reply_list_end(&m->request, begin, (uint32_t)m->n + 1);
-    m->wanted = m->n > 0; /* there may be more */
 }
 
 static void run_ends(struct job *job)
@@ -190,12 +246,12 @@ static void run_ends(struct job *job)
     struct move *m = &e->desk.move;
     const struct turn t = {.now_ms = e->desk.now_ms, .may_wait = true};
     for (size_t i = 0; i < m->n && !e->object.failed; i++) {
-        m->items[i]->user = NULL;
         if (m->arrived[i])
             (void)queue_dead(&e->object, &t, m->items[i]);
         else
             (void)queue_bury(&e->object, &t, m->items[i]);
     }
+    m->n = 0;
 }
 
 static void ran(struct job *job)
@@ -233,23 +289,36 @@ static void close_other(struct entry *e)
 static void have_ended(struct job *job)
 {
     struct entry *e = of_job(job);
-    close_other(e);
-    e->desk.move.step = MOVE_REST;
+    struct move *m = &e->desk.move;
+    m->idle_until = uv_now(e->server->loop) + MOVE_IDLE_MS;
+    m->step = MOVE_REST;
     ran(job);
 }
 
 /* --- one after the other --------------------------------------------------------------------- */
 
+static void begin(struct entry *e)
+{
+    struct move *m = &e->desk.move;
+    const bool idle = m->first == m->end;
+    const bool long_idle = idle && m->idle_until <= uv_now(e->server->loop);
+    if (m->changed || m->failed || long_idle)
+        close_other(e);
+    m->changed = false;
+    if (!idle && m->to == 0)
+        open_other(e);
+    else if (!idle)
+        start(e, run_reads, have_read);
+}
+
+/* A daemon that stops leaves everything where it is: it is moved after the next opening. */
 void move_tend(struct entry *e)
 {
     struct move *m = &e->desk.move;
-    if (m->number != 0)
-        return; /* an answer is waited for */
+    if (m->number != 0 || e->server->stopping)
+        return; /* an answer is waited for, or nothing any more */
     switch (m->step) {
-    case MOVE_REST:
-        if (m->wanted && !e->server->stopping)
-            open_other(e);
-        break;
+    case MOVE_REST: begin(e); break;
     case MOVE_READS: start(e, run_reads, have_read); break;
     case MOVE_SENDS: send_items(e); break;
     case MOVE_ENDS:
@@ -260,15 +329,23 @@ void move_tend(struct entry *e)
     }
 }
 
+uint64_t move_due(const struct entry *e)
+{
+    const struct move *m = &e->desk.move;
+    return m->step == MOVE_REST && m->to != 0 ? m->idle_until : UINT64_MAX;
+}
+
 void move_forget(struct entry *e)
 {
     struct move *m = &e->desk.move;
     close_other(e);
     buf_fini(&m->request);
+    free(m->aside);
+    m->aside = NULL;
+    m->first = m->end = m->cap = 0;
     m->step = MOVE_REST;
     m->number = 0;
     m->n = 0;
-    m->wanted = false;
 }
 
 /* --- the daemon as a client --------------------------------------------------------------------

@@ -428,6 +428,7 @@ enum err op_erase(struct call *c)
 
 void op_erase_done(struct call *c)
 {
+    move_forget(c->entry);
     desk_forget_leases(c->entry);
 }
 

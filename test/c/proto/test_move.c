@@ -1,0 +1,254 @@
+/* Items that were delivered too often, on their way to the dead-letter queue. */
+#include <errno.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "proto/reply.h"
+#include "support/check.h"
+#include "support/folder.h"
+#include "support/peer.h"
+#include "sys/os.h"
+
+static struct host host;
+static struct peer peer;
+static struct os real;
+
+static int setup(void **state)
+{
+    (void)state;
+    real = os;
+    host_init(&host);
+    host_open(&host);
+    peer_open(&peer, &host, "client@localhost");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    os = real;
+    peer_close(&peer);
+    host_close(&host);
+    return 0;
+}
+
+/* The server ends in order, and another begins. */
+static void restart(void)
+{
+    bool stopped;
+    peer_close(&peer);
+    host_stop(&host, &stopped);
+    host_open(&host);
+    peer_open(&peer, &host, "client@localhost");
+}
+
+static void is(const char *seen, const char *expected)
+{
+    assert_string_equal(seen, expected);
+}
+
+static uint64_t open_queue(const char *name, const char *options)
+{
+    return opened(ask(&peer, "{open_queue,\"%s\",0,[%s]}", name, options));
+}
+
+static const char with_dead[] = "{max_attempts,1},{dead_letter,\"dead\"}";
+
+/* Asks again and again, until this is the reply. */
+static void becomes(const char *request, const char *expected)
+{
+    const char *seen = "";
+    for (int i = 0; i < 100000; i++) {
+        anything(&peer); /* lets the loop run */
+        seen = ask(&peer, "%s", request);
+        if (strcmp(seen, expected) == 0)
+            return;
+    }
+    fail_msg("%s gives %s, never %s", request, seen, expected);
+}
+
+/* So many items are pushed, taken and given back: all are worn out. */
+static void wear_out(uint64_t q, unsigned n)
+{
+    struct buf ids;
+    buf_init(&ids, 1 << 20);
+    for (unsigned i = 1; i <= n; i++)
+        is(ask(&peer, "{push,%" PRIu64 ",{item,%u}}", q, i), "ok");
+    ask(&peer, "{take_many,%" PRIu64 ",%u}", q, n);
+    reply_tuple(&ids, 3);
+    reply_atom(&ids, "release_many");
+    reply_uint64(&ids, q);
+    reply_list(&ids, n);
+    for (unsigned i = 1; i <= n; i++)
+        reply_uint64(&ids, i);
+    reply_nil(&ids);
+    is(ask_term(&peer, span_of(ids.at, ids.len)), "ok");
+    buf_fini(&ids);
+}
+
+static void many_arrive_in_order(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    uint64_t dead = open_queue("dead", "");
+    uint64_t q = open_queue("q", with_dead);
+    wear_out(q, N);
+    becomes("{length,\"dead\"}", "300");
+    for (unsigned i = 1; i <= N; i++) {
+        char item[32];
+        snprintf(item, sizeof item, "{item,%u}", i);
+        is(ask(&peer, "{pop,%" PRIu64 "}", dead), item);
+    }
+    becomes("{peek_buried,\"q\",9}", "{ok,[]}");
+}
+
+static void items_of_an_earlier_life_go_when_the_queue_opens(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue("q", "{max_attempts,2}");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[bad,good]}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,1,1,bad}");
+    restart();
+    q = open_queue("q", with_dead); /* nobody asks for items */
+    becomes("{peek_many,\"dead\",9}", "{ok,[{1,bad}]}");
+    is(ask(&peer, "{peek_many,%" PRIu64 ",9}", q), "{ok,[{2,good}]}");
+}
+
+static void dead_letters_of_dead_letters_go_on(void **state)
+{
+    (void)state;
+    open_queue("dead", "{max_attempts,1},{dead_letter,\"dead2\"}");
+    wear_out(open_queue("q", with_dead), 1);
+    becomes("{take,\"dead\"}", "{ok,1,1,{item,1}}");
+    is(ask(&peer, "{release,\"dead\",1}"), "ok");
+    becomes("{peek_many,\"dead2\",9}", "{ok,[{1,{item,1}}]}");
+    becomes("{length,\"dead\"}", "0");
+}
+
+/* The item is here until it is there, durably; never nowhere. */
+static void the_end_of_the_queue_loses_nothing(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        char expected[32];
+        uint64_t q = open_queue("q", with_dead);
+        is(ask(&peer, "{push,%" PRIu64 ",%d}", q, i), "ok");
+        char *end = NULL;
+        const char *taken = ask(&peer, "{take,%" PRIu64 "}", q);
+        const unsigned long id = strtoul(taken + strlen("{ok,"), &end, 10);
+        is(ask(&peer, "{release,%" PRIu64 ",%lu}", q, id), "ok");
+        for (int k = 0; k < i; k++)
+            anything(&peer);
+        is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
+        open_queue("q", with_dead);
+        snprintf(expected, sizeof expected, "%d", i);
+        const char *seen = "nil";
+        for (int k = 0; k < 100000 && strcmp(seen, expected) != 0; k++) {
+            anything(&peer);
+            seen = ask(&peer, "{pop,\"dead\"}");
+        }
+        is(seen, expected);
+        is(ask(&peer, "{peek_buried,\"q\",9}"), "{ok,[]}");
+        is(ask(&peer, "{erase,\"dead\"}"), "ok"); /* it may have come twice */
+    }
+}
+
+static void a_stopping_server_buries_nothing(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 12; turns++) {
+        uint64_t q = open_queue("q", with_dead);
+        is(ask(&peer, "{erase,%" PRIu64 "}", q), "ok");
+        is(ask(&peer, "{push_many,%" PRIu64 ",[a,b,c]}", q), "ok");
+        const char *taken = ask(&peer, "{take_many,%" PRIu64 ",3}", q);
+        const unsigned long first = strtoul(taken + strlen("{ok,[{"), NULL, 10);
+        is(ask(&peer, "{release_many,%" PRIu64 ",[%lu,%lu,%lu]}", q, first, first + 1, first + 2),
+           "ok");
+        for (int i = 0; i < turns; i++)
+            anything(&peer);
+        restart();
+        open_queue("q", "");
+        becomes("{length,\"q\"}", "0");
+        is(ask(&peer, "{peek_buried,\"q\",9}"), "{ok,[]}");
+        becomes("{pop,\"dead\"}", "a");
+        is(ask(&peer, "{erase,\"dead\"}"), "ok");
+    }
+}
+
+static void erase_takes_those_along_that_are_on_their_way(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 12; turns++) {
+        uint64_t q = open_queue("q", with_dead);
+        is(ask(&peer, "{push_many,%" PRIu64 ",[a,b,c]}", q), "ok");
+        ask(&peer, "{take_many,%" PRIu64 ",3}", q);
+        const unsigned first = (unsigned)turns * 4 + 1;
+        is(ask(&peer, "{release_many,%" PRIu64 ",[%u,%u,%u]}", q, first, first + 1, first + 2),
+           "ok");
+        for (int i = 0; i < turns; i++)
+            anything(&peer);
+        is(ask(&peer, "{erase,%" PRIu64 "}", q), "ok");
+        is(ask(&peer, "{push,%" PRIu64 ",after}", q), "ok");
+        becomes("{peek_buried,\"q\",9}", "{ok,[]}");
+        is(ask(&peer, "{pop,%" PRIu64 "}", q), "after");
+    }
+}
+
+static ino_t failing;
+
+static int sync_fails_there(int fd)
+{
+    struct stat st;
+    if (real.fstat(fd, &st) != 0 || st.st_ino != failing)
+        return real.sync(fd);
+    errno = EIO;
+    return -1;
+}
+
+static void what_cannot_be_made_durable_there_is_buried_here(void **state)
+{
+    (void)state;
+    struct stat st;
+    open_queue("dead", "");
+    uint64_t q = open_queue("q", with_dead);
+    assert_int_equal(stat(folder_file(host.dir, "dead"), &st), 0);
+    failing = st.st_ino;
+    os.sync = sync_fails_there;
+    wear_out(q, 1);
+    becomes("{peek_buried,\"q\",9}", "{ok,[{1,1,{item,1}}]}");
+    os = real;
+    is(ask(&peer, "{push,%" PRIu64 ",next}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,2,1,next}");
+    is(ask(&peer, "{release,%" PRIu64 ",2}", q), "ok"); /* which opens the other one anew */
+    becomes("{rpeek_many,\"dead\",1}", "{ok,[{2,next}]}");
+}
+
+static void another_dead_letter_queue_gets_the_next(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue("q", with_dead);
+    wear_out(q, 1);
+    becomes("{length,\"dead\"}", "1");
+    open_queue("q", "{dead_letter,\"dead2\"}");
+    is(ask(&peer, "{push,%" PRIu64 ",next}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,2,1,next}");
+    is(ask(&peer, "{release,%" PRIu64 ",2}", q), "ok");
+    becomes("{peek_many,\"dead2\",9}", "{ok,[{1,next}]}");
+    is(ask(&peer, "{length,\"dead\"}"), "1");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(many_arrive_in_order),
+        TEST(items_of_an_earlier_life_go_when_the_queue_opens),
+        TEST(dead_letters_of_dead_letters_go_on),
+        TEST(the_end_of_the_queue_loses_nothing),
+        TEST(a_stopping_server_buries_nothing),
+        TEST(erase_takes_those_along_that_are_on_their_way),
+        TEST(what_cannot_be_made_durable_there_is_buried_here),
+        TEST(another_dead_letter_queue_gets_the_next),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
