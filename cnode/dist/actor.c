@@ -20,11 +20,12 @@ struct tie {
     UT_hash_handle hh; /* by ref */
     uint32_t process;
     bool link;
-    struct span to, from, ref; /* of a link both pids are its reference */
+    struct span to, from, ref; /* of a link `ref` is empty */
     uint8_t bytes[];
 };
 
-enum { TIES_MOST = 1000000 };
+/* Beyond that a tie is refused by `system_limit`. */
+enum { TIES_MOST = 100000, PID_MOST = 1 + 3 + 255 * 4 + 12 };
 
 static struct span copy_to(uint8_t **end, struct span bytes)
 {
@@ -33,8 +34,6 @@ static struct span copy_to(uint8_t **end, struct span bytes)
     *end += bytes.len;
     return span_of(at, bytes.len);
 }
-
-static const uint8_t noproc[] = {ERL_SMALL_ATOM_UTF8_EXT, 6, 'n', 'o', 'p', 'r', 'o', 'c'};
 
 static void drop_tie(struct actor *a, struct tie *t);
 
@@ -139,6 +138,11 @@ static void deliver(struct actor *a, uint32_t id, struct span message)
     }
 }
 
+static bool is_of_peer(const struct actor *a, struct span pid)
+{
+    return span_equal(self_node_of_pid(pid), a->peer);
+}
+
 /* --- who wants to hear of the end of processes that can end --------------------------------------
  */
 
@@ -163,36 +167,51 @@ static void drop_tie(struct actor *a, struct tie *t)
     free(t);
 }
 
-/* A monitor is known by its reference, a link by the two pids; so is its end. */
-static void tie(struct actor *a, uint32_t process, const struct control *c, bool link)
+/* A monitor is known by its reference, a link by the two pids; so is its end. False: there are too
+ * many. */
+static bool tie(struct actor *a, uint32_t process, const struct control *c, bool link)
 {
-    const size_t key = link ? c->to.len + c->from.len : c->ref.len;
-    struct tie *t =
-        a->tie_count < TIES_MOST ? calloc(1, sizeof *t + 2 * key + c->to.len + c->from.len) : NULL;
-    if (t == NULL) {
-        a->failed = true;
-        return;
-    }
+    const size_t len = c->to.len + c->from.len + c->ref.len;
+    struct tie *t = a->tie_count < TIES_MOST ? calloc(1, sizeof *t + len) : NULL;
+    if (t == NULL)
+        return false;
     uint8_t *end = t->bytes;
     t->process = process;
     t->link = link;
     t->to = copy_to(&end, c->to);
     t->from = copy_to(&end, c->from);
-    t->ref = link ? span_of(t->to.at, t->to.len + t->from.len) : copy_to(&end, c->ref);
-    drop_tie(a, find_tie(a, t->ref));
-    HASH_ADD_KEYPTR(hh, a->ties, t->ref.at, t->ref.len, t);
+    t->ref = copy_to(&end, c->ref);
+    const struct span key = link ? span_of(t->to.at, t->to.len + t->from.len) : t->ref;
+    drop_tie(a, find_tie(a, key));
+    HASH_ADD_KEYPTR(hh, a->ties, key.at, key.len, t);
+    if (t->hh.tbl == NULL) {
+        free(t);
+        return false;
+    }
     a->tie_count++;
+    return true;
 }
 
 static void untie_link(struct actor *a, const struct control *c)
 {
-    uint8_t key[2 * SELF_PID_BYTES];
+    uint8_t key[2 * PID_MOST];
     uint8_t *end = key;
-    if (c->to.len > SELF_PID_BYTES || c->from.len > SELF_PID_BYTES)
+    if (c->to.len > PID_MOST || c->from.len > PID_MOST)
         return;
     copy_to(&end, c->to);
     copy_to(&end, c->from);
     drop_tie(a, find_tie(a, span_of(key, (size_t)(end - key))));
+}
+
+static void put_end(struct actor *a, bool link, struct span from, struct span to, struct span ref,
+                    struct span reason)
+{
+    const struct span exit[] = {from, to, reason};
+    const struct span down[] = {from, to, ref, reason};
+    if (link)
+        put_signal(a, FRAME_EXIT, exit, 3);
+    else
+        put_signal(a, FRAME_MONITOR_EXIT, down, 4);
 }
 
 void actor_ended(struct actor *a, uint32_t process, struct span reason)
@@ -201,25 +220,34 @@ void actor_ended(struct actor *a, uint32_t process, struct span reason)
     struct tie *next;
     HASH_ITER(hh, a->ties, t, next)
     {
-        const struct span exit[] = {t->to, t->from, reason};
-        const struct span down[] = {t->to, t->from, t->ref, reason};
         if (t->process != process)
             continue;
-        put_signal(a, t->link ? FRAME_EXIT : FRAME_MONITOR_EXIT, t->link ? exit : down,
-                   t->link ? 3 : 4);
+        put_end(a, t->link, t->to, t->from, t->ref, reason);
         drop_tie(a, t);
     }
 }
 
-/* A link to one that never ends before the connection does is kept by the peer alone. */
-static void answer_link(struct actor *a, const struct control *c)
+static void refuse_tie(struct actor *a, const struct control *c, bool link, const char *reason)
 {
-    const struct span exit[] = {c->to, c->from, span_of(noproc, sizeof noproc)};
+    uint8_t atom[64] = {ERL_SMALL_ATOM_UTF8_EXT, (uint8_t)strlen(reason)};
+    memcpy(atom + 2, reason, strlen(reason));
+    put_end(a, link, c->to, c->from, c->ref, span_of(atom, 2 + strlen(reason)));
+}
+
+/* One on a process that never ends before the connection does is kept by the peer alone. */
+static void answer_tie(struct actor *a, const struct control *c, bool link)
+{
     const uint32_t process = find(a, c->to);
-    if (process == 0)
-        put_signal(a, FRAME_EXIT, exit, 3);
-    else if (can_end(process))
-        tie(a, process, c, true);
+    if (!is_of_peer(a, c->from))
+        a->ignored++; /* whoever it is would not be reached from here */
+    else if (process == 0)
+        refuse_tie(a, c, link, "noproc");
+    else if (!can_end(process))
+        return;
+    else if (!client_watch(a->client, process))
+        refuse_tie(a, c, link, "eio");
+    else if (!tie(a, process, c, link))
+        refuse_tie(a, c, link, "system_limit");
 }
 
 static void answer_unlink_id(struct actor *a, const struct control *c)
@@ -227,16 +255,6 @@ static void answer_unlink_id(struct actor *a, const struct control *c)
     const struct span ack[] = {c->id, c->to, c->from};
     untie_link(a, c);
     put_signal(a, FRAME_UNLINK_ID_ACK, ack, 3);
-}
-
-static void answer_monitor(struct actor *a, const struct control *c)
-{
-    const struct span down[] = {c->to, c->from, c->ref, span_of(noproc, sizeof noproc)};
-    const uint32_t process = find(a, c->to);
-    if (process == 0)
-        put_signal(a, FRAME_MONITOR_EXIT, down, 4);
-    else if (can_end(process))
-        tie(a, process, c, false);
 }
 
 static void demonitor(struct actor *a, const struct control *c)
@@ -338,15 +356,15 @@ bool actor_control(struct actor *a, const struct control *c, struct span message
     switch (c->op) {
     case FRAME_REG_SEND:
     case FRAME_SEND: deliver(a, find(a, c->to), message); return true;
-    case FRAME_LINK: answer_link(a, c); return true;
+    case FRAME_LINK: answer_tie(a, c, true); return true;
     case FRAME_UNLINK_ID: answer_unlink_id(a, c); return true;
-    case FRAME_MONITOR: answer_monitor(a, c); return true;
+    case FRAME_MONITOR: answer_tie(a, c, false); return true;
     case FRAME_DEMONITOR: demonitor(a, c); return true;
     case FRAME_MONITOR_EXIT: monitor_exit(a, c); return true;
     case FRAME_SPAWN_REQUEST: return answer_spawn(a, c, message);
-    case FRAME_UNLINK:
-    case FRAME_EXIT:
-    case FRAME_EXIT2: return true; /* nothing that a peer says ends a process of ours */
+    case FRAME_UNLINK: /* nothing that a peer says ends a process of ours: */
+    case FRAME_EXIT: untie_link(a, c); return true;
+    case FRAME_EXIT2: return true;
     default: a->ignored++; return true;
     }
 }
@@ -354,7 +372,8 @@ bool actor_control(struct actor *a, const struct control *c, struct span message
 void actor_too_long(struct actor *a, const struct control *c, struct span head)
 {
     const bool is_message = c->op == FRAME_REG_SEND || c->op == FRAME_SEND;
-    if (is_message && find(a, c->to) == PROCESS_EMMAP)
+    const uint32_t process = is_message ? find(a, c->to) : 0;
+    if (process != 0 && process != SELF_NET_KERNEL)
         client_too_long(a->client, head);
     else
         a->ignored++;
@@ -367,11 +386,6 @@ static void signal_watch(struct actor *a, uint8_t op, struct span pid, uint64_t 
     const struct span elements[] = {self_pid(a->self, SELF_EMMAP, own), pid,
                                     self_ref(a->self, number, ref)};
     put_signal(a, op, elements, 3);
-}
-
-static bool is_of_peer(const struct actor *a, struct span pid)
-{
-    return span_equal(self_node_of_pid(pid), a->peer);
 }
 
 bool actor_monitor(struct actor *a, struct span pid, uint64_t number)

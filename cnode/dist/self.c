@@ -11,7 +11,7 @@ void self_init(struct self *s, const char *name, uint32_t random)
 
 uint32_t self_new_id(struct self *s)
 {
-    s->last_id = s->last_id == UINT32_MAX ? SELF_FIRST_SPAWNED : s->last_id + 1;
+    s->last_id = s->last_id == SELF_LAST_SPAWNED ? SELF_FIRST_SPAWNED : s->last_id + 1;
     return s->last_id;
 }
 

@@ -16,8 +16,14 @@ struct self {
     uint32_t last_id;  /* of a process that was asked to be spawned */
 };
 
-/* The processes that are always there. */
-enum { SELF_EMMAP = 1, SELF_NET_KERNEL = 2, SELF_FIRST_SPAWNED = 16 };
+/* The processes that are always there. Behind those that were asked to be spawned, which end at
+ * once, are the registered queues (PROCESS_FIRST_QUEUE). */
+enum {
+    SELF_EMMAP = 1,
+    SELF_NET_KERNEL = 2,
+    SELF_FIRST_SPAWNED = 16,
+    SELF_LAST_SPAWNED = (1 << 20) - 1
+};
 
 /* self_init takes a random number for the creation. The name has been checked. */
 void self_init(struct self *s, const char *name, uint32_t random);

@@ -304,8 +304,8 @@ void desk_fail(struct entry *e)
     if (d->failed)
         return;
     d->failed = true;
-    registry_release(e->server, e->path, "eio", false);
     waiter_fail_all(d, ERR_EIO);
+    registry_fail(e);
     move_forget(e);
     while (d->leases != NULL)
         lease_free(d->leases); /* NOLINT: it takes itself out */
@@ -384,6 +384,7 @@ void desk_stall(struct entry *e)
 bool desk_open(struct entry *e)
 {
     struct server *s = e->server;
+    e->desk.failed = e->object.failed; /* it may have begun anew */
     if (e->desk.reply.max == 0)
         buf_init(&e->desk.reply, s->options.max_frame);
     return heap_reserve(&s->due, s->entry_count + 1);

@@ -24,6 +24,7 @@ struct desk;
 struct holder;
 struct waiter;
 struct grant;
+struct registry;
 
 struct server {
     uv_loop_t *loop;
@@ -46,9 +47,7 @@ struct server {
     uint32_t entry_count;   /* with an open object, or about to have one */
     uint64_t next_id;       /* 28 random bits of this life, 31 counted */
     uint64_t next_watch;
-    struct process *processes;           /* by name: registered queues */
-    struct process *processes_by_number; /* the same */
-    uint32_t next_process;
+    struct registry *registry; /* queues that are processes */
     uint64_t batch_serial;
     uint64_t count_serial;
     struct buf scratch; /* replies that nobody reads: those of casts */

@@ -3,6 +3,7 @@
 #include "proto/call.h"
 #include "proto/desk.h"
 #include "proto/lease.h"
+#include "proto/registry.h"
 #include "proto/reply.h"
 #include "proto/waiter.h"
 #include "sys/log.h"
@@ -35,6 +36,7 @@ struct pending {
     struct job job;
     uint64_t since_ns;
     struct load load;
+    struct saving saving; /* of the name as a process */
     size_t len;
     uint8_t bytes[];
 };
@@ -68,10 +70,8 @@ static void pending_free(struct pending *p)
     end_opening(p);
     if (p->indexed)
         HASH_DEL(c->waiting, p);
-    if (p->open != NULL) {
+    if (p->open != NULL)
         object_drop(&p->open->opening);
-        buf_fini(&p->open->registry.text);
-    }
     free(p->open);
     call_fini(&p->call);
     buf_fini(&p->reply);
@@ -294,8 +294,6 @@ static void run_attach(struct job *job)
 {
     struct pending *p = of_job(job);
     p->result = object_attach(&p->entry->object, &p->open->opening);
-    if (p->result == OK && p->open->registers)
-        p->result = registry_write(&p->open->registry);
     if (p->result == OK)
         move_look(&p->entry->object, p->open->opening.now_ms);
 }
@@ -342,14 +340,54 @@ static struct entry *place(struct pending *p)
     return owner;
 }
 
+static void reply_refused(struct pending *p)
+{
+    const struct opening *o = &p->open->opening;
+    struct buf *out = &p->reply;
+    reply_tuple(out, 2);
+    reply_atom(out, "error");
+    reply_tuple(out, p->result == ERR_SIZE_MISMATCH ? 3 : 2);
+    reply_atom(out, err_atom(p->result));
+    if (p->result == ERR_SIZE_MISMATCH) {
+        reply_uint64(out, o->actual);
+        reply_uint64(out, o->wanted);
+    } else if (p->result == ERR_DAMAGED) {
+        reply_text(out, o->why);
+    } else if (p->result == ERR_LOCKED && o->owner[0] != '\0') {
+        reply_text(out, o->owner);
+    } else if (p->result == ERR_LOCKED) {
+        reply_atom(out, "unknown");
+    } else if (p->result == ERR_REGISTERED) {
+        reply_atom(out, p->open->change.to.registered);
+    } else {
+        reply_binary(out, span_of(o->header, o->header_len));
+    }
+}
+
+/* The errors that tell more than their name. */
+static void refuse(struct pending *p, enum err why)
+{
+    p->result = why;
+    reply_refused(p);
+    finish(p);
+}
+
+static void fail_to_open(struct pending *p)
+{
+    registry_complain(p->entry, p->result);
+    fail(p, p->result);
+}
+
 static void found(struct job *job)
 {
     struct pending *p = of_job(job);
     struct entry *e = p->entry;
     line_hold(e);
     p->step = TO_ATTACH;
-    if (p->result != OK)
-        fail(p, p->result);
+    if (p->result == ERR_ENOENT && p->open->taken)
+        refuse(p, ERR_REGISTERED);
+    else if (p->result != OK)
+        fail_to_open(p);
     line_go_on(e);
 }
 
@@ -396,89 +434,18 @@ static enum err give_handle(struct pending *p)
     return OK;
 }
 
-static void reply_refused(struct pending *p)
+/* The opening is over, one way or the other. */
+static void conclude(struct pending *p)
 {
-    const struct opening *o = &p->open->opening;
-    struct buf *out = &p->reply;
-    reply_tuple(out, 2);
-    reply_atom(out, "error");
-    reply_tuple(out, p->result == ERR_SIZE_MISMATCH ? 3 : 2);
-    reply_atom(out, err_atom(p->result));
-    if (p->result == ERR_SIZE_MISMATCH) {
-        reply_uint64(out, o->actual);
-        reply_uint64(out, o->wanted);
-    } else if (p->result == ERR_DAMAGED) {
-        reply_text(out, o->why);
-    } else if (p->result == ERR_LOCKED && o->owner[0] != '\0') {
-        reply_text(out, o->owner);
-    } else if (p->result == ERR_LOCKED) {
-        reply_atom(out, "unknown");
-    } else if (p->result == ERR_REGISTERED) {
-        reply_atom(out, p->open->change.to.registered);
-    } else {
-        reply_binary(out, span_of(o->header, o->header_len));
-    }
-}
-
-/* A name is claimed before the file is touched; what the daemon's file shall say is written with
- * it. */
-static enum err claim_name(struct pending *p)
-{
-    struct open *o = p->open;
-    struct server *s = p->entry->server;
-    const char *name = o->change.to.registered;
-    bool again = false;
-    if ((o->change.given & QUEUE_REGISTERED) == 0)
-        return OK;
-    if (name[0] != '\0') {
-        enum err e = registry_claim(s, name, o->path, &again);
-        if (e != OK)
-            return e;
-        o->claimed = !again;
-    }
-    o->registers = !again;
-    registry_text(s, name[0] == '\0' ? o->path : NULL, &o->registry);
-    return OK;
-}
-
-/* The opening is over: a name that it claimed for nothing is free, one that was given up as well.
- */
-static void settle_name(struct pending *p)
-{
-    const struct open *o = p->open;
-    const bool gives_up =
-        (o->change.given & QUEUE_REGISTERED) != 0 && o->change.to.registered[0] == '\0';
-    if (p->result == OK ? gives_up : o->claimed)
-        registry_release(p->entry->server, o->path, "normal", true);
-}
-
-/* The errors that tell more than their name. */
-static void refuse(struct pending *p, enum err why)
-{
-    p->result = why;
-    reply_refused(p);
-    finish(p);
-}
-
-static void attached(struct job *job)
-{
-    struct pending *p = of_job(job);
     struct entry *e = p->entry;
     const bool asked = !p->open->opening.by_name;
-    line_hold(e);
-    settle_name(p);
-    if (e->object.kind == OBJECT_CLOSED)
-        entry_closed(e);
-    if (p->result == OK && e->object.kind == OBJECT_QUEUE && !desk_open(e))
-        p->result = ERR_ENOMEM;
     if (p->result == OK && asked)
         p->result = give_handle(p);
     if (p->result == OK && !asked) {
         e->kept = true;
         p->step = TO_RUN; /* what named the object can be done now */
     } else if (p->result == ERR_SIZE_MISMATCH || p->result == ERR_DAMAGED ||
-               p->result == ERR_LOCKED || p->result == ERR_REGISTERED ||
-               (p->result == ERR_FILE_HEADER && asked)) {
+               p->result == ERR_LOCKED || (p->result == ERR_FILE_HEADER && asked)) {
         refuse(p, p->result);
     } else if (p->result == OK) {
         finish(p);
@@ -486,6 +453,56 @@ static void attached(struct job *job)
         fail(p, p->result);
     }
     line_go_on(e);
+}
+
+/* --- under a name as a process ---------------------------------------------------------------- */
+
+/* The name is kept before the file is changed. */
+static enum err claim_name(struct pending *p)
+{
+    struct open *o = p->open;
+    const char *name = o->change.to.registered;
+    return name[0] == '\0' ? OK : registry_claim(p->entry, o->path, name, &o->claimed);
+}
+
+static void name_saved(struct saving *w, enum err result)
+{
+    struct pending *p = (void *)((char *)w - offsetof(struct pending, saving));
+    line_hold(p->entry);
+    p->result = result;
+    conclude(p);
+}
+
+/* The queue is open; true: its line goes on when its name is on disk. */
+static bool save_name(struct pending *p)
+{
+    struct entry *e = p->entry;
+    struct open *o = p->open;
+    p->saving.done = name_saved;
+    if ((o->change.given & QUEUE_REGISTERED) == 0 ||
+        !registry_change(e, o->change.to.registered, &p->saving))
+        return false;
+    o->claimed = false;
+    e->busy = true; /* nobody has the object, but nobody gets it either */
+    e->held = false;
+    return true;
+}
+
+static void attached(struct job *job)
+{
+    struct pending *p = of_job(job);
+    struct entry *e = p->entry;
+    line_hold(e);
+    if (e->object.kind == OBJECT_CLOSED)
+        entry_closed(e);
+    if (p->result == OK && e->object.kind == OBJECT_QUEUE && !desk_open(e))
+        p->result = ERR_ENOMEM;
+    if (p->result != OK && p->open->claimed)
+        registry_unclaim(e->server, p->open->change.to.registered);
+    if (p->result != OK)
+        registry_complain(e, p->result);
+    if (p->result != OK || !save_name(p))
+        conclude(p);
 }
 
 /* Is there room for one more open object? One that only a name keeps open makes room. */
@@ -545,6 +562,16 @@ static void open_by_name(struct pending *p)
         fail(p, ERR_ENOMEM);
     else
         start(p, run_find, found);
+}
+
+/* Where the name of the process belongs to another file, none is made. */
+static void find(struct pending *p)
+{
+    struct open *o = p->open;
+    const char *name = o->change.to.registered;
+    o->taken = name[0] != '\0' && registry_has_other(p->entry, name);
+    o->opening.create &= !o->taken;
+    start(p, run_find, found);
 }
 
 /* Decodes the request again: what it means may have changed while it waited. */
@@ -627,7 +654,7 @@ static void run(struct pending *p, bool blocks)
 static void step(struct pending *p, bool blocks) /* NOLINT(misc-no-recursion) */
 {
     switch (p->step) {
-    case TO_FIND: start(p, run_find, found); break;
+    case TO_FIND: find(p); break;
     case TO_ATTACH: attach(p); break;
     case TO_RUN: run(p, blocks); break;
     }

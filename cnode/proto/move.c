@@ -405,6 +405,8 @@ struct client *move_client_new(struct server *s)
 void move_client_free(struct client *c)
 {
     struct self_client *own = (struct self_client *)(void *)c;
+    if (own == NULL)
+        return;
     buf_fini(&own->answer);
     free(own);
 }

@@ -4,6 +4,7 @@
 #include "proto/call.h"
 #include "proto/line.h"
 #include "proto/ops.h"
+#include "proto/registry.h"
 #include "proto/reply.h"
 #include "proto/waiter.h"
 #include "sys/log.h"
@@ -28,11 +29,13 @@ static void unlink_file(struct entry *e)
         log_warning("\"%s\": cannot be removed", e->path);
 }
 
-/* Whoever holds items keeps the queue open: a lease ends with its process. */
+/* Whoever holds items keeps the queue open: a lease ends with its process. A registered queue needs
+ * nobody. */
 static bool is_held(const struct entry *e)
 {
-    return e->object.kind == OBJECT_QUEUE && e->desk.leases != NULL && !e->auto_unlink &&
-           !e->server->stopping;
+    const bool leased = e->desk.leases != NULL && !e->auto_unlink;
+    return e->object.kind == OBJECT_QUEUE && !e->server->stopping &&
+           (leased || registry_of(e) != NULL);
 }
 
 enum err op_close(struct call *c)

@@ -165,15 +165,10 @@ static enum err set_dead_letter(struct open *o, struct term *value, const struct
 
 static enum err set_register(struct open *o, struct term *value)
 {
-    char name[TERM_ATOM_BYTES];
     o->change.given |= QUEUE_REGISTERED;
     if (term_is_atom(value, "none"))
         return OK;
-    term_atom(value, name);
-    if (value->bad || !registry_is_allowed(name) || strlen(name) > QUEUE_REGISTERED_MOST)
-        return ERR_BADARG;
-    memcpy(o->change.to.registered, name, strlen(name) + 1);
-    return OK;
+    return registry_name(term_any(value), o->change.to.registered) ? OK : ERR_BADARG;
 }
 
 static enum err set_queue_value(struct open *o, enum setting setting, struct term *value)

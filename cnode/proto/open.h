@@ -3,7 +3,6 @@
 #define PROTO_OPEN_H
 
 #include "proto/op.h"
-#include "proto/registry.h"
 #include "store/queue.h"
 
 struct open {
@@ -11,9 +10,8 @@ struct open {
     bool fixed_size;
     bool auto_unlink;
     uint64_t max_inc_size;
-    bool registers; /* the text below is to be written */
-    bool claimed;   /* and the name is claimed for it */
-    struct registry_text registry;
+    bool claimed; /* the name under which it is to be registered is kept for it */
+    bool taken;   /* it belongs to another file, unless this is found to be the same */
     const struct paths *paths;
     struct queue_change change; /* options of a queue */
     size_t owner_len;           /* of the raw pid behind the path; 0: none */

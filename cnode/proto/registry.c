@@ -1,34 +1,84 @@
 #include "proto/registry.h"
 
+#include <ei.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
+#include "proto/entry.h"
 #include "proto/reply.h"
 #include "sys/log.h"
 #include "sys/os.h"
+#include "sys/work.h"
+
+enum { REGISTERED_MOST = 10000, FILE_MOST = 256 << 20 };
 
 static const char folder[] = ".emmap";
+static const char file[] = "registered";
+static const char fresh[] = "registered.new";
+
+struct registry {
+    struct server *server;
+    struct process *by_name, *by_number, *by_path;
+    uint32_t next_number;
+    struct buf strange;     /* lines that make no sense to us */
+    enum err unread;        /* the file is there, but could not be read: it is not to be replaced */
+    struct saving *waiting; /* for the next writing */
+    struct saving *covered; /* by the present one */
+    struct buf text;        /* which it writes */
+    enum err result;
+    struct job job;
+};
 
 /* --- processes ------------------------------------------------------------------------------- */
 
-const struct process *registry_named(const struct server *s, const char *name)
+static struct process *named(const struct registry *r, const char *name)
 {
     struct process *p;
-    HASH_FIND_STR(s->processes, name, p);
+    HASH_FIND_STR(r->by_name, name, p);
     return p;
+}
+
+static struct process *at_path(const struct registry *r, const char *path)
+{
+    struct process *p;
+    HASH_FIND(by_path, r->by_path, path, strlen(path), p);
+    return p;
+}
+
+static bool text_of_atom(struct span atom, char text[TERM_ATOM_BYTES])
+{
+    struct term t = term_in(atom);
+    struct term raw = t;
+    const struct span bytes = term_atom_bytes(&raw);
+    term_atom(&t, text);
+    return !t.bad && memchr(bytes.at, 0, bytes.len) == NULL;
+}
+
+const struct process *registry_named(const struct server *s, struct span name)
+{
+    char text[TERM_ATOM_BYTES];
+    struct process *p = text_of_atom(name, text) ? named(s->registry, text) : NULL;
+    return p != NULL && p->number != 0 ? p : NULL;
 }
 
 const struct process *registry_numbered(const struct server *s, uint32_t number)
 {
     struct process *p;
-    HASH_FIND(by_number, s->processes_by_number, &number, sizeof number, p);
+    HASH_FIND(by_number, s->registry->by_number, &number, sizeof number, p);
     return p;
 }
 
-bool registry_is_allowed(const char *name)
+struct process *registry_of(const struct entry *e)
+{
+    struct process *p = NULL;
+    for (const struct name *n = e->names; n != NULL && p == NULL; n = n->next)
+        p = at_path(e->server->registry, n->path);
+    return p;
+}
+
+/* Not what is there anyway, or what other nodes look for on any node. */
+static bool is_allowed(const char *name)
 {
     static const char *const taken[] = {
         "emmap", "net_kernel",         "rex",       "erlang", "user",
@@ -36,86 +86,99 @@ bool registry_is_allowed(const char *name)
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         if (strcmp(name, taken[i]) == 0)
             return false;
+    return strlen(name) <= QUEUE_REGISTERED_MOST;
+}
+
+bool registry_name(struct span atom, char name[QUEUE_REGISTERED_MOST + 1])
+{
+    char text[TERM_ATOM_BYTES];
+    if (!text_of_atom(atom, text) || !is_allowed(text))
+        return false;
+    memcpy(name, text, strlen(text) + 1);
     return true;
 }
 
-static struct process *process_of(struct server *s, const char *path)
-{
-    struct process *p;
-    struct process *next;
-    HASH_ITER(hh, s->processes, p, next)
-    {
-        if (strcmp(p->path, path) == 0)
-            return p;
-    }
-    return NULL;
-}
-
-static void number(struct server *s, struct process *p)
-{
-    p->number = s->next_process++;
-    HASH_ADD(by_number, s->processes_by_number, number, sizeof p->number, p);
-}
-
-static enum err add(struct server *s, const char *name, const char *path)
+static struct process *add(struct registry *r, const char *name, const char *path)
 {
     struct process *p = calloc(1, sizeof *p + strlen(name) + 1);
     char *copy = strdup(path);
     if (p == NULL || copy == NULL) {
         free(p);
         free(copy);
-        return ERR_ENOMEM;
+        return NULL;
     }
     p->path = copy;
     memcpy(p->name, name, strlen(name) + 1);
-    HASH_ADD_STR(s->processes, name, p);
-    number(s, p);
-    return OK;
+    HASH_ADD_STR(r->by_name, name, p);
+    return p;
 }
 
-static void tell_end(struct server *s, uint32_t ended, const char *reason)
+static void number(struct registry *r, struct process *p)
 {
-    struct buf term;
-    buf_init(&term, 1024);
-    reply_atom(&term, reason);
-    for (struct client *c = s->clients; c != NULL; c = c->next)
-        if (!c->gone && c->outlet.ended != NULL)
-            c->outlet.ended(c->conn, ended, span_of(term.at, term.len));
-    buf_fini(&term);
+    must(r->next_number != 0); /* four thousand million ends of processes */
+    p->number = r->next_number++;
+    HASH_ADD(by_number, r->by_number, number, sizeof p->number, p);
 }
 
-static void drop(struct server *s, struct process *p)
+static void come(struct registry *r, struct process *p)
 {
-    HASH_DELETE(hh, s->processes, p);
+    p->state = PROCESS_THERE;
+    HASH_ADD_KEYPTR(by_path, r->by_path, p->path, strlen(p->path), p);
+    number(r, p);
+}
+
+static void drop(struct registry *r, struct process *p)
+{
+    if (p->number != 0) {
+        HASH_DELETE(by_number, r->by_number, p);
+        HASH_DELETE(by_path, r->by_path, p);
+    }
+    HASH_DELETE(hh, r->by_name, p);
     free(p->path);
     free(p);
 }
 
-void registry_release(struct server *s, const char *path, const char *reason, bool for_good)
+static void tell_end(const struct registry *r, uint32_t process, const char *reason)
 {
-    struct process *p = process_of(s, path);
+    struct buf term;
+    buf_init(&term, 1024);
+    reply_atom(&term, reason);
+    for (struct client *c = r->server->clients; c != NULL; c = c->next)
+        if (!c->gone)
+            c->outlet.ended(c->conn, process, span_of(term.at, term.len));
+    buf_fini(&term);
+}
+
+static void leave(struct registry *r, struct process *p)
+{
+    const uint32_t process = p->number;
+    drop(r, p);
+    tell_end(r, process, "normal");
+}
+
+void registry_fail(struct entry *e)
+{
+    struct registry *r = e->server->registry;
+    struct process *p = registry_of(e);
     if (p == NULL)
         return;
-    HASH_DELETE(by_number, s->processes_by_number, p);
-    tell_end(s, p->number, reason);
-    if (for_good)
-        drop(s, p);
-    else
-        number(s, p);
+    const uint32_t process = p->number;
+    HASH_DELETE(by_number, r->by_number, p);
+    number(r, p);
+    tell_end(r, process, "eio");
 }
 
-/* A file has one name: with another the old one is nobody's. */
-enum err registry_claim(struct server *s, const char *name, const char *path, bool *again)
+void registry_complain(struct entry *e, enum err why)
 {
-    const struct process *p = registry_named(s, name);
-    *again = p != NULL;
-    if (p != NULL)
-        return strcmp(p->path, path) == 0 ? OK : ERR_REGISTERED;
-    registry_release(s, path, "normal", true);
-    return add(s, name, path);
+    struct process *p = registry_of(e);
+    if (p == NULL || p->complained)
+        return;
+    p->complained = true;
+    log_error("the registered queue %s, \"%s\", cannot be opened: %s", p->name, p->path,
+              err_text(why));
 }
 
-/* --- the file -------------------------------------------------------------------------------- */
+/* --- the text of the file -------------------------------------------------------------------- */
 
 /* Bytes that would break a line are \xHH there. */
 static void put_escaped(struct buf *to, const char *text)
@@ -132,6 +195,16 @@ static void put_escaped(struct buf *to, const char *text)
     }
 }
 
+static bool hex_digit(char c, unsigned *value)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *at = c == '\0' ? NULL : strchr(digits, c);
+    if (at == NULL)
+        return false;
+    *value = *value * 16 + (unsigned)(at - digits);
+    return true;
+}
+
 /* In place; false: that is no text of ours. */
 static bool unescape(char *text)
 {
@@ -141,7 +214,7 @@ static bool unescape(char *text)
         *to = *text;
         if (*text != '\\')
             continue;
-        if (sscanf(text, "\\x%2x", &byte) != 1 || byte == 0)
+        if (text[1] != 'x' || !hex_digit(text[2], &byte) || !hex_digit(text[3], &byte) || byte == 0)
             return false;
         *to = (char)byte;
         text += 3;
@@ -150,106 +223,301 @@ static bool unescape(char *text)
     return true;
 }
 
-void registry_text(struct server *s, const char *without, struct registry_text *to)
+static void put_line(struct buf *text, const struct process *p)
+{
+    put_escaped(text, p->name);
+    buf_put(text, "\t", 1);
+    put_escaped(text, p->path);
+    buf_put(text, "\n", 1);
+}
+
+static void put_all(struct registry *r)
 {
     struct process *p;
     struct process *next;
-    static uint64_t serial;
-    *to = (struct registry_text){.serial = ++serial, .data_dir = s->options.data_dir};
-    buf_init(&to->text, SIZE_MAX);
-    HASH_ITER(hh, s->processes, p, next)
+    buf_cut(&r->text, 0);
+    HASH_ITER(hh, r->by_name, p, next)
     {
-        if (without != NULL && strcmp(p->path, without) == 0)
-            continue;
-        put_escaped(&to->text, p->name);
-        buf_put(&to->text, "\t", 1);
-        put_escaped(&to->text, p->path);
-        buf_put(&to->text, "\n", 1);
+        if (p->state == PROCESS_COMING || p->state == PROCESS_THERE)
+            put_line(&r->text, p);
     }
+    buf_put(&r->text, r->strange.at, r->strange.len);
+}
+
+/* --- writing it ------------------------------------------------------------------------------ */
+
+static enum err last_error(void)
+{
+    return err_from_errno(errno);
 }
 
 static enum err replace(int dir, const struct buf *text)
 {
-    static const char name[] = "registered";
-    static const char fresh[] = "registered.new";
     enum err e = OK;
     os.unlink(dir, fresh);
-    int fd = os.open(dir, fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = os.open_beneath(dir, fresh, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
-        return err_from_errno(errno);
+        return last_error();
+    errno = ENOSPC; /* where only a part is written */
     if (os.write_at(fd, text->at, text->len, 0) != (ssize_t)text->len || os.sync_all(fd) != 0 ||
-        os.rename(dir, fresh, name) != 0 || os.sync_all(dir) != 0)
-        e = err_from_errno(errno);
+        os.rename(dir, fresh, file) != 0 || os.sync_all(dir) != 0)
+        e = last_error();
     os.close(fd);
     return e;
 }
 
-static enum err write_text(const struct registry_text *text)
+/* The folder, made where it is missing. */
+static int open_folder(int data)
 {
-    int data = os.open(AT_FDCWD, text->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int dir = os.open_beneath(data, folder, O_RDONLY | O_DIRECTORY, 0);
+    if (dir >= 0 || errno != ENOENT)
+        return dir;
+    if (os.make_dir(data, folder, 0700) != 0 || os.sync_all(data) != 0)
+        return -1;
+    return os.open_beneath(data, folder, O_RDONLY | O_DIRECTORY, 0);
+}
+
+static enum err write_text(const char *data_dir, const struct buf *text)
+{
+    int data = os.open(AT_FDCWD, data_dir, O_RDONLY | O_DIRECTORY, 0);
     if (data < 0)
-        return err_from_errno(errno);
-    (void)mkdirat(data, folder, 0700);
-    int dir = os.open(data, folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
-    enum err e = dir < 0 ? err_from_errno(errno) : replace(dir, &text->text);
-    if (e == OK && os.sync_all(data) != 0)
-        e = err_from_errno(errno);
+        return last_error();
+    int dir = open_folder(data);
+    enum err e = dir < 0 ? last_error() : replace(dir, text);
     if (dir >= 0)
         os.close(dir);
     os.close(data);
     return e;
 }
 
-enum err registry_write(const struct registry_text *text)
+static struct registry *of_job(struct job *job)
 {
-    static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
-    static uint64_t newest;
-    if (text->text.failed)
-        return ERR_ENOMEM;
-    pthread_mutex_lock(&one);
-    enum err e = text->serial < newest ? OK : write_text(text);
-    if (e == OK && text->serial > newest)
-        newest = text->serial;
-    pthread_mutex_unlock(&one);
-    return e;
+    return (struct registry *)(void *)((char *)job - offsetof(struct registry, job));
 }
 
-static void load_line(struct server *s, char *line)
+static void run_write(struct job *job)
 {
-    bool again;
-    char *tab = strchr(line, '\t');
-    line[strcspn(line, "\n")] = '\0';
-    if (tab != NULL)
-        *tab = '\0';
-    if (tab == NULL || !unescape(line) || !unescape(tab + 1) || tab[1] != '/' ||
-        !registry_is_allowed(line) || registry_claim(s, line, tab + 1, &again) != OK)
-        log_warning("%s/%s/registered: a line makes no sense and is left out", s->options.data_dir,
-                    folder);
+    struct registry *r = of_job(job);
+    r->result = r->unread != OK  ? r->unread
+                : r->text.failed ? ERR_ENOMEM
+                                 : write_text(r->server->options.data_dir, &r->text);
 }
 
-void registry_load(struct server *s)
+static void written(struct job *job);
+
+static void write_for_all(struct registry *r)
 {
-    char path[PATH_MAX];
+    r->covered = r->waiting;
+    r->waiting = NULL;
+    put_all(r);
+    r->job.run = run_write;
+    r->job.done = written;
+    work_submit(r->server->loop, &r->job);
+}
+
+static void settle(struct registry *r, struct saving *w)
+{
+    const bool good = r->result == OK;
+    if (w->leaves != NULL && good)
+        leave(r, w->leaves);
+    else if (w->leaves != NULL)
+        w->leaves->state = PROCESS_THERE;
+    if (w->comes != NULL && good)
+        come(r, w->comes);
+    else if (w->comes != NULL)
+        drop(r, w->comes);
+}
+
+static void written(struct job *job)
+{
+    struct registry *r = of_job(job);
+    struct saving *w;
+    struct saving *next;
+    struct saving *covered = r->covered;
+    const enum err result = r->result;
+    if (result != OK)
+        log_error("%s/%s/%s cannot be written: %s", r->server->options.data_dir, folder, file,
+                  err_text(result));
+    LL_FOREACH(covered, w)
+    settle(r, w);
+    r->covered = NULL;
+    if (r->waiting != NULL)
+        write_for_all(r);
+    LL_FOREACH_SAFE(covered, w, next)
+    w->done(w, result);
+}
+
+/* --- changes --------------------------------------------------------------------------------- */
+
+enum err registry_claim(struct entry *e, const char *path, const char *name, bool *claimed)
+{
+    struct registry *r = e->server->registry;
+    const struct process *p = named(r, name);
+    *claimed = false;
+    if (p != NULL)
+        return p == registry_of(e) ? OK : ERR_REGISTERED;
+    if (HASH_CNT(hh, r->by_name) >= REGISTERED_MOST)
+        return ERR_MAX_OBJECTS;
+    *claimed = add(r, name, path) != NULL;
+    return *claimed ? OK : ERR_ENOMEM;
+}
+
+bool registry_has_other(const struct entry *e, const char *name)
+{
+    const struct process *p = named(e->server->registry, name);
+    return p != NULL && p != registry_of(e);
+}
+
+void registry_unclaim(struct server *s, const char *name)
+{
+    struct process *p = named(s->registry, name);
+    must(p != NULL && p->state == PROCESS_CLAIMED);
+    drop(s->registry, p);
+}
+
+bool registry_change(struct entry *e, const char *name, struct saving *w)
+{
+    struct registry *r = e->server->registry;
+    w->leaves = registry_of(e);
+    w->comes = name[0] == '\0' ? NULL : named(r, name);
+    if (w->comes == w->leaves)
+        return false;
+    if (w->leaves != NULL)
+        w->leaves->state = PROCESS_LEAVING;
+    if (w->comes != NULL)
+        w->comes->state = PROCESS_COMING;
+    LL_APPEND(r->waiting, w);
+    if (r->covered == NULL)
+        write_for_all(r);
+    return true;
+}
+
+/* --- at the start ---------------------------------------------------------------------------- */
+
+/* Characters of UTF-8; 0: it is none. */
+static size_t characters(const char *text)
+{
+    struct buf atom;
+    size_t n = 0;
+    buf_init(&atom, 4096);
+    reply_atom(&atom, text);
+    const bool good = !atom.failed && term_check(span_of(atom.at, atom.len)) == atom.len;
+    for (; good && *text != '\0'; text++)
+        n += ((uint8_t)*text & 0xc0) != 0x80;
+    buf_fini(&atom);
+    return n;
+}
+
+static bool read_line(struct registry *r, char *line)
+{
+    char full[PATH_MAX];
+    const struct paths *paths = r->server->paths;
+    char *path = strchr(line, '\t');
+    if (path == NULL)
+        return false;
+    *path++ = '\0';
+    if (!unescape(line) || !unescape(path) || path[0] != '/' || !is_allowed(line) ||
+        characters(line) == 0 || path_resolve(paths, span_text(path), full) != OK ||
+        strcmp(path, full) != 0 || named(r, line) != NULL || at_path(r, path) != NULL)
+        return false;
+    struct process *p = add(r, line, path);
+    if (p != NULL)
+        come(r, p);
+    return p != NULL;
+}
+
+static bool take_line(struct registry *r, const char *line, size_t len)
+{
+    const struct span raw = span_of(line, len);
+    char *copy = strndup(line, len);
+    const bool whole = memchr(line, '\0', len) == NULL;
+    if (copy != NULL)
+        copy[strcspn(copy, "\n")] = '\0';
+    const bool good = copy != NULL && whole && read_line(r, copy);
+    if (!good)
+        buf_put(&r->strange, raw.at, raw.len);
+    if (!good && raw.at[raw.len - 1] != '\n')
+        buf_put(&r->strange, "\n", 1);
+    free(copy);
+    return good;
+}
+
+static int open_file(const char *data_dir)
+{
+    int fd = -1;
+    int data = os.open(AT_FDCWD, data_dir, O_RDONLY | O_DIRECTORY, 0);
+    int dir = data < 0 ? -1 : os.open_beneath(data, folder, O_RDONLY | O_DIRECTORY, 0);
+    if (dir >= 0)
+        fd = os.open_beneath(dir, file, O_RDONLY | O_NONBLOCK, 0);
+    const int number = errno;
+    if (dir >= 0)
+        os.close(dir);
+    if (data >= 0)
+        os.close(data);
+    errno = number;
+    return fd;
+}
+
+static bool read_all(struct registry *r, FILE *f)
+{
+    struct stat st;
     char *line = NULL;
     size_t cap = 0;
-    s->next_process = PROCESS_FIRST_QUEUE;
-    const int n = snprintf(path, sizeof path, "%s/%s/registered", s->options.data_dir, folder);
-    FILE *f = n < (int)sizeof path ? fopen(path, "re") : NULL;
-    if (f == NULL)
-        return;
-    while (getline(&line, &cap, f) > 0)
-        load_line(s, line);
+    unsigned strange = 0;
+    ssize_t n;
+    if (os.fstat(fileno(f), &st) != 0)
+        return false;
+    errno = EFBIG;
+    if (st.st_size > FILE_MOST)
+        return false;
+    while ((n = getline(&line, &cap, f)) > 0)
+        strange += !take_line(r, line, (size_t)n);
     free(line);
-    fclose(f);
+    if (strange > 0)
+        log_error("%s/%s/%s: %u lines make no sense, and stay as they are",
+                  r->server->options.data_dir, folder, file, strange);
+    return !ferror(f) && !r->strange.failed;
 }
 
-void registry_free(struct server *s)
+static void load(struct registry *r)
+{
+    const int fd = open_file(r->server->options.data_dir);
+    if (fd < 0 && errno == ENOENT)
+        return;
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+    if (f == NULL || !read_all(r, f)) {
+        r->unread = last_error();
+        log_error("%s/%s/%s cannot be read, and stays as it is: %s", r->server->options.data_dir,
+                  folder, file, err_text(r->unread));
+    }
+    if (f != NULL)
+        fclose(f);
+    else if (fd >= 0)
+        os.close(fd);
+}
+
+struct registry *registry_open(struct server *s)
+{
+    struct registry *r = calloc(1, sizeof *r);
+    if (r == NULL)
+        return NULL;
+    r->server = s;
+    r->next_number = PROCESS_FIRST_QUEUE;
+    buf_init(&r->strange, SIZE_MAX);
+    buf_init(&r->text, SIZE_MAX);
+    load(r);
+    return r;
+}
+
+void registry_free(struct registry *r)
 {
     struct process *p;
     struct process *next;
-    HASH_ITER(hh, s->processes, p, next)
-    {
-        HASH_DELETE(by_number, s->processes_by_number, p); /* NOLINT: it is in both */
-        drop(s, p);
-    }
+    if (r == NULL)
+        return;
+    HASH_ITER(hh, r->by_name, p, next)
+    drop(r, p); /* NOLINT: HASH_ITER has read `next` before */
+    buf_fini(&r->strange);
+    buf_fini(&r->text);
+    free(r);
 }

@@ -75,6 +75,14 @@ static uint64_t first_id_of_life(void)
     return ((uint64_t)(life & 0x0fffffff) | 1) << COUNTED_BITS;
 }
 
+static void free_own(struct server *s)
+{
+    registry_free(s->registry);
+    move_client_free(s->own);
+    paths_close(s->paths);
+    free(s);
+}
+
 enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened)
 {
     struct server *s = calloc(1, sizeof *s);
@@ -86,15 +94,15 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
         return e;
     }
     s->own = move_client_new(s);
-    if (s->own == NULL) {
-        paths_close(s->paths);
-        free(s);
+    s->options = *options;
+    s->registry = registry_open(s);
+    if (s->own == NULL || s->registry == NULL) {
+        free_own(s);
         return ERR_ENOMEM;
     }
     guard_install();
     s->loop = loop;
     look_at_clock(s);
-    s->options = *options;
     s->next_id = first_id_of_life();
     s->next_watch = 1;
     s->started_ms = uv_now(loop);
@@ -102,7 +110,6 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
     buf_init(&s->late, options->max_frame);
     start_lag_timer(s);
     start_desks(s);
-    registry_load(s);
     *opened = s;
     return OK;
 }
@@ -148,33 +155,53 @@ void server_stop(struct server *s, void (*stopped)(void *arg), void *arg)
 void server_close(struct server *s)
 {
     must(s->entries == NULL);
-    paths_close(s->paths);
-    move_client_free(s->own);
-    registry_free(s);
     buf_fini(&s->scratch);
     buf_fini(&s->late);
     heap_fini(&s->due);
-    free(s);
+    free_own(s);
 }
 
 /* --- processes ------------------------------------------------------------------------------- */
 
 uint32_t client_process(const struct client *c, struct span name)
 {
-    char text[TERM_ATOM_BYTES];
     struct term t = term_in(name);
-    term_atom(&t, text);
-    if (t.bad)
-        return 0;
-    if (strcmp(text, "emmap") == 0)
+    if (term_is_atom(&t, "emmap"))
         return PROCESS_EMMAP;
-    const struct process *p = registry_named(c->server, text);
+    const struct process *p = registry_named(c->server, name);
     return p == NULL ? 0 : p->number;
 }
 
 bool client_has_process(const struct client *c, uint32_t process)
 {
     return process == PROCESS_EMMAP || registry_numbered(c->server, process) != NULL;
+}
+
+/* Any request opens it; its reply goes to nobody. */
+static void warm_up(struct server *s, const struct process *p)
+{
+    struct buf term;
+    buf_init(&term, SIZE_MAX);
+    reply_tuple(&term, 2);
+    reply_atom(&term, "length");
+    reply_text(&term, p->path);
+    const struct request r = {.client = s->own, .term = span_of(term.at, term.len)};
+    request_cast(&r);
+    buf_fini(&term);
+}
+
+bool client_watch(struct client *c, uint32_t process)
+{
+    struct server *s = c->server;
+    const struct process *p = registry_numbered(s, process);
+    if (p == NULL || s->stopping)
+        return true;
+    const struct entry *e = entry_of_path(s, p->path);
+    if (e != NULL && e->desk.failed)
+        return false;
+    if (e == NULL)
+        warm_up(s, p);
+    return true;
 }
 
 /* --- clients --------------------------------------------------------------------------------- */

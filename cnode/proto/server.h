@@ -80,6 +80,10 @@ enum { PROCESS_EMMAP = 1, PROCESS_FIRST_QUEUE = 1 << 20 };
 uint32_t client_process(const struct client *c, struct span name);
 bool client_has_process(const struct client *c, uint32_t process);
 
+/* client_watch: the peer links to a process that is there, or monitors it; a queue is opened then.
+ * False: it has ended already, with `eio`. */
+bool client_watch(struct client *c, uint32_t process);
+
 /* A message to a process of ours, without version byte, that has passed term_check. Whatever is no
  * request of PROTOCOL.md is counted and ignored. The span is good during the call. */
 void client_message(struct client *c, uint32_t process, struct span message);

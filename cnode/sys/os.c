@@ -182,6 +182,7 @@ struct os os = {
     .lock_shared = linux_lock_shared,
     .lock_exclusive = linux_lock_exclusive,
     .rename = posix_rename,
+    .make_dir = mkdirat,
     .set_attribute = linux_set_attribute,
     .get_attribute = fgetxattr,
     .map = mmap,

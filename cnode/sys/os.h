@@ -34,6 +34,7 @@ struct os {
     int (*lock_shared)(int fd);    /* EAGAIN: another open file holds it exclusively */
     int (*lock_exclusive)(int fd); /* EAGAIN: another open file holds it */
     int (*rename)(int dir, const char *from, const char *to);
+    int (*make_dir)(int dir, const char *name, mode_t mode);
 
     /* A user attribute of the file; the length read, as fgetxattr. */
     int (*set_attribute)(int fd, const char *name, const void *value, size_t len);

@@ -115,6 +115,11 @@ static int rename_it(int dir, const char *from, const char *to)
     return fails("rename") ? -1 : faults.real.rename(dir, from, to);
 }
 
+static int make_dir(int dir, const char *name, mode_t mode)
+{
+    return fails(__func__) ? -1 : faults.real.make_dir(dir, name, mode);
+}
+
 static int set_attribute(int fd, const char *name, const void *value, size_t len)
 {
     return fails(__func__) ? -1 : faults.real.set_attribute(fd, name, value, len);
@@ -175,6 +180,7 @@ void faults_begin(unsigned n, int number)
                      .lock_shared = lock_shared,
                      .lock_exclusive = lock_exclusive,
                      .rename = rename_it,
+                     .make_dir = make_dir,
                      .set_attribute = set_attribute,
                      .get_attribute = get_attribute,
                      .map = map,

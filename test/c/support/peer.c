@@ -107,6 +107,13 @@ static void peer_demonitor(void *conn, struct span pid, uint64_t number)
     ((struct peer *)conn)->demonitored = number;
 }
 
+static void peer_ended(void *conn, uint32_t process, struct span reason)
+{
+    struct peer *p = conn;
+    p->ended = process;
+    snprintf(p->reason, sizeof p->reason, "%s", show_term(reason));
+}
+
 static void peer_traffic(void *conn, uint64_t *in, uint64_t *out)
 {
     (void)conn;
@@ -121,6 +128,7 @@ void peer_open(struct peer *p, struct host *h, const char *node)
                                          .undo = peer_undo,
                                          .monitor = peer_monitor,
                                          .demonitor = peer_demonitor,
+                                         .ended = peer_ended,
                                          .traffic = peer_traffic};
     *p = (struct peer){.host = h, .next_ref = 1, .pid = 1};
     p->last = &p->first;

@@ -27,16 +27,18 @@ struct peer {
     bool to_alias;
     struct message *first, **last;
     uint64_t next_ref;
-    uint32_t pid; /* the number of the process that calls; 1 */
+    uint32_t pid;                    /* the number of the process that calls; 1 */
     uint64_t monitored, demonitored; /* numbers, the last of each; 0: none */
+    uint32_t ended;                  /* the last process of the server's that has; 0: none */
+    char reason[64];
 };
 
 /* Options may be changed in between. */
 void host_init(struct host *h);
 void host_open(struct host *h);
-void host_close(struct host *h); /* orderly; every peer has gone before */
+void host_close(struct host *h);               /* orderly; every peer has gone before */
 void host_stop(struct host *h, bool *stopped); /* the server only; host_open goes on */
-void host_free(struct host *h);  /* the server has stopped already */
+void host_free(struct host *h);                /* the server has stopped already */
 
 void peer_open(struct peer *p, struct host *h, const char *node);
 void peer_close(struct peer *p);
