@@ -30,7 +30,8 @@ enum { TIES_MOST = 100000, PID_MOST = 1 + 3 + 255 * 4 + 12 };
 static struct span copy_to(uint8_t **end, struct span bytes)
 {
     uint8_t *at = *end;
-    memcpy(at, bytes.at, bytes.len);
+    if (bytes.len > 0)
+        memcpy(at, bytes.at, bytes.len);
     *end += bytes.len;
     return span_of(at, bytes.len);
 }
