@@ -45,6 +45,8 @@ static enum err copy_to_shelf(struct object *o, const struct turn *t, struct ite
     const uint64_t size = item->size;
     enum err e = record_head(o, t, item->log, item->pos, &f, &at);
     if (e == OK)
+        e = record_payload(o, t, &f, &at); /* the copy's hash would make damage look whole */
+    if (e == OK)
         e = record_reserve(o, t, LOG_SHELF, &size, 1);
     if (e == OK)
         e = record_ready(o, t, at.offset, size);
@@ -61,8 +63,18 @@ static enum err copy_to_shelf(struct object *o, const struct turn *t, struct ite
     return e;
 }
 
+/* A damaged item is passed over, as when it is delivered; but while somebody has it, it stays. */
+static enum err lose(struct object *o, const struct turn *t, struct item *item)
+{
+    struct record r;
+    if (item->state == ITEM_LEASED)
+        return ERR_DAMAGED;
+    enum err e = queue_read(o, t, item, &r);
+    return e == ERR_DAMAGED ? OK : e;
+}
+
 /* Copies the first records of a log while it is worth it. Where there is no space for that nothing
- * is copied, and what is damaged stays where it is. */
+ * is copied. */
 static void shelve(struct object *o, unsigned log)
 {
     struct queue *q = o->queue;
@@ -71,9 +83,13 @@ static void shelve(struct object *o, unsigned log)
     struct item *item = first_uncopied(q, log);
     while (wants_copy(q, log, item, copied) && copied < q->limits->shelve_most) {
         struct item *next = item->next;
-        if (copy_to_shelf(o, &t, item) != OK)
+        const uint64_t size = item->size;
+        enum err e = copy_to_shelf(o, &t, item);
+        copied += e == OK ? size : 0;
+        if (e == ERR_DAMAGED)
+            e = lose(o, &t, item);
+        if (e != OK)
             return;
-        copied += item->size;
         item = next;
     }
 }

@@ -92,6 +92,33 @@ static uint64_t lost_ahead(const struct queue *q)
     return n;
 }
 
+/* A JUMP may pass over records that a power cut undid; where it is damaged they come to light. Each
+ * of them has a greater number than the log goes on with behind it, less than a record away. */
+static enum err check_order(struct object *o, const struct turn *t, const struct record_fields *from,
+                            const struct spot *at, bool *in_order)
+{
+    const uint64_t tail = o->queue->logs[LOG_MAIN].tail;
+    const uint64_t most = at->pos + RECORD_LONGEST;
+    uint64_t pos = at->pos + record_size(from->length);
+    uint64_t seq = from->seq + 1;
+    *in_order = true;
+    while (*in_order && pos < tail && pos < most) {
+        struct record_fields f;
+        struct spot here;
+        enum err e = record_head(o, t, LOG_MAIN, pos, &f, &here);
+        if (e != OK && e != ERR_DAMAGED)
+            return e;
+        pos += e == OK ? record_size(f.length) : 8;
+        if (e != OK)
+            continue;
+        *in_order = f.seq >= seq;
+        seq = f.seq + record_is_item(&f);
+        if (f.epoch > from->epoch)
+            break;
+    }
+    return OK;
+}
+
 enum err queue_resync(struct object *o, const struct turn *t, unsigned log, uint64_t seq,
                       uint64_t *pos, struct record_fields *f, struct spot *at)
 {
@@ -100,13 +127,18 @@ enum err queue_resync(struct object *o, const struct turn *t, unsigned log, uint
     if (!t->may_wait)
         return ERR_WOULD_BLOCK;
     for (uint64_t p = *pos + 8; p < tail; p += 8) {
+        bool found = false;
         enum err e = record_head(o, t, log, p, f, at);
         if (e == OK && record_is_item(f) && f->seq >= seq) {
-            *pos = p;
-            return OK;
+            found = true;
+            e = log == LOG_MAIN ? check_order(o, t, f, at, &found) : OK;
         }
         if (e != OK && e != ERR_DAMAGED)
             return e;
+        if (!found)
+            continue;
+        *pos = p;
+        return OK;
     }
     return ERR_EMPTY;
 }

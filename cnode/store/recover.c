@@ -202,20 +202,25 @@ struct scan {
 
 typedef enum err visit(struct object *o, const struct record_fields *f, const struct spot *at);
 
-/* Past a damaged place to the next record, or to the tail. */
+/* Past a damaged place to the next record, or to the tail. What is lost before the frontier and
+ * what is lost behind it are two gaps: only the second is still to be passed over. */
 static enum err skip(struct object *o, struct scan *s)
 {
     struct queue *q = o->queue;
     const struct recordlog *log = &q->logs[LOG_MAIN];
     struct record_fields f;
     struct spot at;
-    uint64_t pos = s->pos;
-    enum err e = queue_resync(o, &patient, LOG_MAIN, s->seq, &pos, &f, &at);
+    struct scan to = *s;
+    enum err e = queue_resync(o, &patient, LOG_MAIN, s->seq, &to.pos, &f, &at);
     if (e != OK && e != ERR_EMPTY)
         return e;
-    const uint64_t seq = e == OK ? f.seq : log->tail_seq;
-    queue_lost(q, LOG_MAIN, s->pos, s->seq, seq - s->seq);
-    *s = (struct scan){.pos = e == OK ? pos : log->tail, .seq = seq};
+    to.seq = f.seq;
+    if (e == ERR_EMPTY)
+        to = (struct scan){.pos = log->tail, .seq = log->tail_seq};
+    if (s->pos < q->front_pos && q->front_pos < to.pos && s->seq <= q->front_seq)
+        to = (struct scan){.pos = q->front_pos, .seq = q->front_seq};
+    queue_lost(q, LOG_MAIN, s->pos, s->seq, to.seq - s->seq);
+    *s = to;
     return OK;
 }
 
