@@ -1,6 +1,7 @@
 /* Processes of the node as a peer sees them over its connection: registered queues that are called,
  * monitored, linked to, and end. */
 #include "sys/os.h"
+#include "sys/work.h"
 #include "town.h"
 
 static struct os real;
@@ -19,9 +20,9 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    os = real;
     caller_leave(&c);
     town_close();
+    os = real;
     return 0;
 }
 
@@ -231,11 +232,13 @@ static void the_queue_s_failure_is_heard(void **state)
     begin();
     say(TUPLE(FRAME_MONITOR, me, make_term("jobs"), peer_ref(9)));
     is(asks("jobs", "{push,one}"), "ok");
+    until(work_pending == 0);
     os.sync = sync_fails;
     is(asks("jobs", "sync"), "{error,eio}"); /* first the answer */
     hears(TUPLE(FRAME_MONITOR_EXIT, make_term("jobs"), me, peer_ref(9), make_term("eio")));
     say(TUPLE(FRAME_MONITOR, me, make_term("jobs"), peer_ref(10)));
     hears(TUPLE(FRAME_MONITOR_EXIT, make_term("jobs"), me, peer_ref(10), make_term("eio")));
+    until(work_pending == 0);
     os = real;
     begin();
     say(TUPLE(FRAME_MONITOR, me, make_term("jobs"), peer_ref(11)));

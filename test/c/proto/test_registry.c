@@ -9,6 +9,7 @@
 #include "support/folder.h"
 #include "support/peer.h"
 #include "sys/os.h"
+#include "sys/work.h"
 
 static struct host host;
 static struct peer peer;
@@ -36,10 +37,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    os = real;
     peer_close(&peer);
     peer_close(&other);
     host_close(&host);
+    os = real;
     return 0;
 }
 
@@ -101,6 +102,26 @@ static void settle(void)
 {
     for (int i = 0; i < 5; i++)
         uv_run(&host.loop, UV_RUN_NOWAIT);
+}
+
+/* Until no worker is at anything: they read the table of system calls. */
+static void quiet(void)
+{
+    settle();
+    while (work_pending > 0)
+        uv_run(&host.loop, UV_RUN_ONCE);
+}
+
+static void fail_syncs(int (*sync)(int fd))
+{
+    quiet();
+    os.sync = sync;
+}
+
+static void heal(void)
+{
+    quiet();
+    os = real;
 }
 
 static const char *registered_file(void)
@@ -261,7 +282,7 @@ static void a_queue_that_fails_ends_with_eio(void **state)
     const uint32_t number = process("jobs");
     assert_true(client_watch(peer.client, number));
     is(ask_process(&peer, "jobs", "{push,one}"), "ok");
-    os.sync = sync_fails;
+    fail_syncs(sync_fails);
     is(ask_process(&peer, "jobs", "sync"), "{error,eio}");
     for (int i = 0; i < 10000 && peer.ended == 0; i++)
         settle();
@@ -270,7 +291,7 @@ static void a_queue_that_fails_ends_with_eio(void **state)
     assert_false(client_has_process(peer.client, number));
     assert_false(client_watch(peer.client, process("jobs")));
     is(ask_process(&peer, "jobs", "{push,two}"), "{error,eio}");
-    os = real;
+    heal();
     opened(ask(&peer, "{open_queue,\"q\",0,[]}"));
     is(ask_process(&peer, "jobs", "{push,two}"), "ok");
     assert_true(client_watch(peer.client, process("jobs")));
@@ -449,9 +470,10 @@ static void whatever_fails_the_answer_is_true(void **state)
         char file[16];
         snprintf(name, sizeof name, "n%u", n);
         snprintf(file, sizeof file, "q%u", n);
+        quiet();
         faults_begin(n, ENOSPC);
         const char *reply = ask(&peer, "{open_queue,\"%s\",0,[{register,%s}]}", file, name);
-        settle();
+        quiet();
         const bool over = faults_end() == NULL;
         const bool good = strncmp(reply, "{ok,", 4) == 0;
         assert_int_equal(process(name) != 0, good);
