@@ -2,17 +2,17 @@
 %% round has all of them in turn, and what is told is the median of the rounds.
 -module(bench).
 
--export([main/4]).
+-export([main/5]).
 
-%% The second BEAM node: a counter, and bytes that it holds.
+%% The second BEAM node: a counter, bytes that it holds, a queue.
 -export([start_reference/0, init/1, handle_call/3, handle_cast/2]).
 
 -define(SIZE, 16 bsl 20).
 
-main(Rounds, Ms, RedisPort, Json) ->
+main(Rounds, Ms, RedisPort, BeanstalkPort, Json) ->
     logger:set_primary_config(level, error),
     {ok, _} = application:ensure_all_started(emmap),
-    World = world(RedisPort),
+    World = (world(RedisPort))#{beanstalk => BeanstalkPort},
     Rows = [{Work, Procs, Contenders} || {Work, Counts, Contenders} <- works(World),
                                          Procs <- Counts],
     Figures = lists:append([round(N, Rounds, Ms, Rows) || N <- lists:seq(1, Rounds)]),
@@ -33,12 +33,13 @@ world(RedisPort) ->
     Counters = emmap:open_counters("hits", 1),
     {ok, Region, #{id := _}} = emmap:open("bytes", 0, ?SIZE, [create, read, write]),
     ok = emmap:pwrite(Region, 0, binary:copy(<<1>>, ?SIZE)),
+    {ok, Queue} = emmap_queue:open("queue", 0, []),
     Daemon = {emmap, emmap:which_node()},
     {ok, Id, _} = gen_server:call(Daemon, {open_counters, filename:absname("hits"), 0}),
     #{reference => {?MODULE, Reference}, redis => Redis, counters => Counters, region => Region,
-      daemon => Daemon, id => Id}.
+      queue => Queue, daemon => Daemon, id => Id}.
 
-works(#{reference := Ref, redis := Redis, counters := C, region := F, daemon := D, id := Id}) ->
+works(#{reference := Ref, redis := Redis, counters := C, region := F, daemon := D, id := Id} = World) ->
     [{"increment", [1, 8, 64],
       [{wrapper, fun() -> {ok, _} = emmap:inc_counter(C, 0) end},
        {plain_call, fun() -> {ok, _} = gen_server:call(D, {inc_counter, Id, 0}) end},
@@ -52,7 +53,64 @@ works(#{reference := Ref, redis := Redis, counters := C, region := F, daemon := 
           {beam, reference_transfer(Verb, Ref, Bytes)}]}
         || {Bytes, Name, Counts} <- [{64, "64 B", [1, 8, 64]}, {4096, "4 KiB", [1, 8, 64]},
                                      {1 bsl 20, "1 MiB", [1]}],
-           Verb <- [pread, pwrite]].
+           Verb <- [pread, pwrite]]
+    ++ queue_works(World).
+
+%% Pairs: one item in, one out.
+queue_works(#{reference := Ref, redis := Redis, queue := Q, beanstalk := Port}) ->
+    [{"push + pop of " ++ Name, [1, 8, 64],
+      [{wrapper, fun() -> ok = emmap_queue:push(Q, Item), _ = emmap_queue:pop(Q) end},
+       {beam, fun() -> ok = gen_server:call(Ref, {push, Item}), _ = gen_server:call(Ref, pop) end},
+       {redis, fun() -> {ok, _} = eredis:q(Redis, ["LPUSH", "queue", Item]),
+                        {ok, _} = eredis:q(Redis, ["RPOP", "queue"]) end}]}
+     || {Name, Item} <- items()]
+    ++ [{"push + take + ack of " ++ Name, [1, 8, 64],
+         [{wrapper, fun() -> ok = emmap_queue:push(Q, Item), take_and_ack(Q) end},
+          {beanstalkd, fun() -> put_reserve_delete(Port, Item) end}]}
+        || {Name, Item} <- items()]
+    ++ [{"push + pop, batches of 100", [1, 8, 64],
+         [{wrapper, pairs_of(Q, 100)},
+          {redis, pair_pipeline_of(Redis, 100)}]}].
+
+items() ->
+    [{"100 B", binary:copy(<<3>>, 100)}, {"1 KiB", binary:copy(<<3>>, 1024)}].
+
+take_and_ack(Q) ->
+    {ok, Id, _, _} = emmap_queue:take(Q, infinity),
+    ok = emmap_queue:ack(Q, Id).
+
+pairs_of(Q, N) ->
+    Requests = lists:duplicate(N, {push, binary:copy(<<3>>, 100)}) ++
+        lists:duplicate(N, {pop_wait, 0}),
+    fun() -> {ok, [_ | _]} = emmap:batch(Q, Requests) end.
+
+pair_pipeline_of(Redis, N) ->
+    Requests = lists:duplicate(N, ["LPUSH", "queue", binary:copy(<<3>>, 100)]) ++
+        lists:duplicate(N, ["RPOP", "queue"]),
+    fun() -> [_ | _] = eredis:qp(Redis, Requests) end.
+
+%% A connection a process, as its clients do.
+put_reserve_delete(Port, Item) ->
+    Socket = case get(beanstalk) of
+                 undefined ->
+                     {ok, New} = gen_tcp:connect({127, 0, 0, 1}, Port,
+                                                 [binary, {active, false}, {nodelay, true},
+                                                  {packet, line}]),
+                     put(beanstalk, New),
+                     New;
+                 Old ->
+                     Old
+             end,
+    ok = gen_tcp:send(Socket, ["put 0 0 60 ", integer_to_list(byte_size(Item)), "\r\n", Item, "\r\n"]),
+    {ok, <<"INSERTED", _/binary>>} = gen_tcp:recv(Socket, 0),
+    ok = gen_tcp:send(Socket, "reserve\r\n"),
+    {ok, <<"RESERVED ", Reserved/binary>>} = gen_tcp:recv(Socket, 0),
+    [Id, Bytes] = binary:split(Reserved, [<<" ">>, <<"\r\n">>], [global, trim]),
+    ok = inet:setopts(Socket, [{packet, raw}]),
+    {ok, _} = gen_tcp:recv(Socket, binary_to_integer(Bytes) + 2),
+    ok = inet:setopts(Socket, [{packet, line}]),
+    ok = gen_tcp:send(Socket, ["delete ", Id, "\r\n"]),
+    {ok, <<"DELETED", _/binary>>} = gen_tcp:recv(Socket, 0).
 
 batch_of(C, N) ->
     Requests = lists:duplicate(N, {inc_counter, 0, 1}),
@@ -119,17 +177,17 @@ medians(Figures) ->
 %% Telling. A ratio above 1: the wrapper does more.
 
 print(Rows, Medians) ->
-    io:format("~-30s ~5s ~11s ~11s ~11s ~11s ~8s ~8s~n",
-              ["a second", "procs", "wrapper", "plain call", "2nd BEAM", "Redis", "/ BEAM",
-               "/ Redis"]),
+    io:format("~-30s ~5s ~11s ~11s ~11s ~11s ~11s ~8s ~8s ~8s~n",
+              ["a second", "procs", "wrapper", "plain call", "2nd BEAM", "Redis", "beanstalkd",
+               "/ BEAM", "/ Redis", "/ beanst."]),
     [print_row(Work, Procs, [maps:get({Work, Procs, Name}, Medians, none)
-                             || Name <- [wrapper, plain_call, beam, redis]])
+                             || Name <- [wrapper, plain_call, beam, redis, beanstalkd]])
      || {Work, Procs, _} <- Rows].
 
-print_row(Work, Procs, [Wrapper, _, Beam, Redis] = Rates) ->
-    io:format("~-30s ~5b ~11s ~11s ~11s ~11s ~8s ~8s~n",
+print_row(Work, Procs, [Wrapper, _, Beam, Redis, Beanstalkd] = Rates) ->
+    io:format("~-30s ~5b ~11s ~11s ~11s ~11s ~11s ~8s ~8s ~8s~n",
               [Work, Procs | [rate_text(Rate) || Rate <- Rates]]
-              ++ [ratio_text(Wrapper, Beam), ratio_text(Wrapper, Redis)]).
+              ++ [ratio_text(Wrapper, Other) || Other <- [Beam, Redis, Beanstalkd]]).
 
 rate_text(none) -> "-";
 rate_text(Rate) -> integer_to_list(round(Rate)).
@@ -149,11 +207,20 @@ start_reference() ->
     gen_server:start({local, ?MODULE}, ?MODULE, [], []).
 
 init([]) ->
+    put(queue, queue:new()),
     {ok, {0, #{64 => binary:copy(<<1>>, 64), 4096 => binary:copy(<<1>>, 4096),
                1 bsl 20 => binary:copy(<<1>>, 1 bsl 20)}}}.
 
 handle_call(inc, _From, {N, Bytes}) ->
     {reply, {ok, N}, {N + 1, Bytes}};
+handle_call({push, Item}, _From, State) ->
+    _ = put(queue, queue:in(Item, get(queue))),
+    {reply, ok, State};
+handle_call(pop, _From, State) ->
+    case queue:out(get(queue)) of
+        {{value, Item}, Rest} -> _ = put(queue, Rest), {reply, Item, State};
+        {empty, _} -> {reply, nil, State}
+    end;
 handle_call({pread, _Pos, Len}, _From, {_, Bytes} = State) ->
     {reply, {ok, maps:get(Len, Bytes)}, State};
 handle_call({pwrite, _Pos, Data}, _From, {N, Bytes}) ->
