@@ -93,52 +93,69 @@ static uint64_t lost_ahead(const struct queue *q)
 }
 
 /* A JUMP may pass over records that a power cut undid; where it is damaged they come to light. Each
- * of them has a greater number than the log goes on with behind it, less than a record away. */
-static enum err check_order(struct object *o, const struct turn *t, const struct record_fields *from,
-                            const struct spot *at, bool *in_order)
+ * of them has a greater number than the log goes on with behind it, less than a record away.
+ * *until: where it does so, NO_POSITION: nowhere. */
+static enum err find_lesser(struct object *o, const struct turn *t,
+                            const struct record_fields *from, const struct spot *at,
+                            uint64_t *until)
 {
     const uint64_t tail = o->queue->logs[LOG_MAIN].tail;
     const uint64_t most = at->pos + RECORD_LONGEST;
     uint64_t pos = at->pos + record_size(from->length);
     uint64_t seq = from->seq + 1;
-    *in_order = true;
-    while (*in_order && pos < tail && pos < most) {
-        struct record_fields f;
+    struct record_fields f = *from;
+    *until = NO_POSITION;
+    while (pos < tail && pos < most && f.epoch <= from->epoch) {
         struct spot here;
         enum err e = record_head(o, t, LOG_MAIN, pos, &f, &here);
         if (e != OK && e != ERR_DAMAGED)
             return e;
+        if (e == OK && f.seq < seq) {
+            *until = pos;
+            return OK;
+        }
+        if (e == OK)
+            seq = f.seq + record_is_item(&f);
+        else
+            f.epoch = from->epoch;
         pos += e == OK ? record_size(f.length) : 8;
-        if (e != OK)
-            continue;
-        *in_order = f.seq >= seq;
-        seq = f.seq + record_is_item(&f);
-        if (f.epoch > from->epoch)
-            break;
     }
     return OK;
+}
+
+/* Is there a record at *pos to go on with? ERR_DAMAGED: no, *pos is where to look next. */
+static enum err check_place(struct object *o, const struct turn *t, unsigned log, uint64_t seq,
+                            uint64_t *pos, struct record_fields *f, struct spot *at)
+{
+    uint64_t until = NO_POSITION;
+    enum err e = record_head(o, t, log, *pos, f, at);
+    const bool fits = e == OK && record_is_item(f) && f->seq >= seq;
+    if (fits && log == LOG_MAIN)
+        e = find_lesser(o, t, f, at, &until);
+    if (fits && until == NO_POSITION)
+        return e;
+    if (e != OK && e != ERR_DAMAGED)
+        return e;
+    if (fits)
+        *pos = until;
+    else
+        *pos += e == OK && f->kind == RECORD_JUMP ? record_size(f->length) : 8;
+    return ERR_DAMAGED;
 }
 
 enum err queue_resync(struct object *o, const struct turn *t, unsigned log, uint64_t seq,
                       uint64_t *pos, struct record_fields *f, struct spot *at)
 {
-    const struct queue *q = o->queue;
-    const uint64_t tail = q->logs[log].tail;
+    const uint64_t tail = o->queue->logs[log].tail;
+    uint64_t p = *pos + 8;
     if (!t->may_wait)
         return ERR_WOULD_BLOCK;
-    for (uint64_t p = *pos + 8; p < tail; p += 8) {
-        bool found = false;
-        enum err e = record_head(o, t, log, p, f, at);
-        if (e == OK && record_is_item(f) && f->seq >= seq) {
-            found = true;
-            e = log == LOG_MAIN ? check_order(o, t, f, at, &found) : OK;
-        }
-        if (e != OK && e != ERR_DAMAGED)
+    while (p < tail) {
+        enum err e = check_place(o, t, log, seq, &p, f, at);
+        if (e == OK)
+            *pos = p;
+        if (e != ERR_DAMAGED)
             return e;
-        if (!found)
-            continue;
-        *pos = p;
-        return OK;
     }
     return ERR_EMPTY;
 }
