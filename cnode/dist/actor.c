@@ -230,9 +230,11 @@ void actor_ended(struct actor *a, uint32_t process, struct span reason)
 
 static void refuse_tie(struct actor *a, const struct control *c, bool link, const char *reason)
 {
-    uint8_t atom[64] = {ERL_SMALL_ATOM_UTF8_EXT, (uint8_t)strlen(reason)};
-    memcpy(atom + 2, reason, strlen(reason));
-    put_end(a, link, c->to, c->from, c->ref, span_of(atom, 2 + strlen(reason)));
+    struct buf atom;
+    buf_init(&atom, 256);
+    reply_atom(&atom, reason);
+    put_end(a, link, c->to, c->from, c->ref, span_of(atom.at, atom.len));
+    buf_fini(&atom);
 }
 
 /* One on a process that never ends before the connection does is kept by the peer alone. */

@@ -133,7 +133,7 @@ static void drop(struct registry *r, struct process *p)
         HASH_DELETE(by_number, r->by_number, p);
         HASH_DELETE(by_path, r->by_path, p);
     }
-    HASH_DELETE(hh, r->by_name, p);
+    HASH_DELETE(hh, r->by_name, p); /* NOLINT: the head is there while a member is */
     free(p->path);
     free(p);
 }
