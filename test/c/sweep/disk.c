@@ -6,49 +6,41 @@
 #include <sys/stat.h>
 
 #include "store/put.h"
+#include "sweep/run.h"
 #include "sys/os.h"
 
-enum { FILES = 8, SCRATCH = -7 };
+enum { FILES = 4, SCRATCH = -7 };
 
 static struct disk_file *files[FILES];
+static struct disk_file scratch;
 static struct os real;
-static uint64_t random_state = 88172645463325252U;
 
-bool disk_fails;
 void (*disk_hook)(void);
-
-uint64_t disk_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
-void disk_seed(uint64_t seed)
-{
-    random_state = 88172645463325252U ^ seed * 0x9e3779b97f4a7c15U;
-    for (int i = 0; i < 8; i++)
-        disk_random();
-}
 
 static struct disk_file *file_of(int fd)
 {
+    if (fd == SCRATCH)
+        return &scratch;
     for (int i = 0; i < FILES; i++)
         if (files[i] != NULL && files[i]->fd == fd)
             return files[i];
     abort();
 }
 
+static bool is_scratch(const struct disk_file *f)
+{
+    return f == &scratch;
+}
+
 static void hook(const struct disk_file *f)
 {
-    if (disk_hook != NULL && f->fd >= 0)
+    if (disk_hook != NULL && !is_scratch(f))
         disk_hook();
 }
 
 static void note(struct disk_file *f, uint32_t at, uint64_t value)
 {
-    if (f->fd < 0)
+    if (is_scratch(f))
         return;
     if (f->n == f->cap) {
         f->cap = f->cap == 0 ? 4096 : 2 * f->cap;
@@ -58,7 +50,7 @@ static void note(struct disk_file *f, uint32_t at, uint64_t value)
     f->words[f->n++] = (struct word){.at = at, .value = value};
 }
 
-/* A page that a failed sync has left clean is written whole once a word of it is stored again. */
+/* A sector that a failed sync has left clean is written whole once a word of it is stored again. */
 static void note_lost(struct disk_file *f, uint32_t sector)
 {
     const uint32_t at = sector * DISK_SECTOR;
@@ -70,31 +62,43 @@ static void note_lost(struct disk_file *f, uint32_t sector)
     }
 }
 
+/* The words of the range are in `mapped`; one after the other they are stored. */
 static void note_range(struct disk_file *f, uint64_t at, size_t len)
 {
+    if (is_scratch(f))
+        return;
     for (uint64_t word = at & ~UINT64_C(7); word < at + len; word += 8) {
         uint64_t value;
-        memcpy(&value, f->seen + word, sizeof value);
+        memcpy(&value, f->mapped + word, sizeof value);
+        memcpy(f->seen + word, &value, sizeof value);
         note(f, (uint32_t)word, value);
         if (f->lost[word / DISK_SECTOR])
             note_lost(f, (uint32_t)word / DISK_SECTOR);
+        hook(f);
     }
-    hook(f);
 }
 
 static void watch(const struct map *m, uint64_t pos, const void *from, size_t len)
 {
     (void)from;
-    if (len > 0)
-        note_range(file_of(m->fd), pos, len);
+    note_range(file_of(m->fd), pos, len);
 }
 
 /* --- the calls ------------------------------------------------------------------------------- */
 
+static void end_of_file(uint8_t *bytes, uint32_t size)
+{
+    memset(bytes + size, 0, DISK_CAP - size);
+}
+
 static void set_size(struct disk_file *f, uint32_t size)
 {
-    if (size < f->seen_size)
-        memset(f->seen + size, 0, f->seen_size - size);
+    if (!is_scratch(f))
+        run.reached[size < f->seen_size ? SHRINK : GROWTH]++;
+    if (size < f->seen_size) {
+        end_of_file(f->mapped, size);
+        end_of_file(f->seen, size);
+    }
     f->seen_size = size;
     note(f, NO_WORD, size);
     hook(f);
@@ -127,7 +131,7 @@ static int sim_truncate(int fd, off_t size)
 static ssize_t sim_write_at(int fd, const void *bytes, size_t n, off_t offset)
 {
     struct disk_file *f = file_of(fd);
-    memcpy(f->seen + offset, bytes, n);
+    memcpy(f->mapped + offset, bytes, n);
     note_range(f, (uint64_t)offset, n);
     return (ssize_t)n;
 }
@@ -135,14 +139,10 @@ static ssize_t sim_write_at(int fd, const void *bytes, size_t n, off_t offset)
 static int sim_punch(int fd, off_t offset, off_t len)
 {
     struct disk_file *f = file_of(fd);
-    memset(f->seen + offset, 0, (size_t)len);
+    memset(f->mapped + offset, 0, (size_t)len);
     note_range(f, (uint64_t)offset, (size_t)len);
+    run.reached[HOLE] += !is_scratch(f);
     return 0;
-}
-
-static void end_of_file(uint8_t *bytes, uint32_t size)
-{
-    memset(bytes + size, 0, DISK_CAP - size);
 }
 
 static void apply(const struct word *w, uint8_t *bytes, uint32_t *size)
@@ -164,7 +164,7 @@ void disk_sync_begin(struct disk_file *f)
 static void complete(struct disk_file *f, bool fails)
 {
     for (size_t i = 0; i < f->mark; i++)
-        if (!fails || disk_random() % 2 == 0)
+        if (!fails || one_in(2))
             apply(&f->words[i], f->kept, &f->kept_size);
     end_of_file(f->kept, f->kept_size);
     memmove(f->words, f->words + f->mark, (f->n - f->mark) * sizeof *f->words);
@@ -172,14 +172,10 @@ static void complete(struct disk_file *f, bool fails)
     f->syncing = false;
 }
 
-void disk_sync_end(struct disk_file *f)
+void disk_settle(struct disk_file *f)
 {
+    disk_sync_begin(f);
     complete(f, false);
-}
-
-static size_t sector_at(uint32_t sector)
-{
-    return (size_t)sector * DISK_SECTOR;
 }
 
 /* What counts as written may leave the cache; what has been stored since may not. */
@@ -191,18 +187,19 @@ static void drop_some(struct disk_file *f)
             dirty[f->words[i].at / DISK_SECTOR] = true;
     if (f->kept_size < f->seen_size)
         f->kept_size = f->seen_size;
-    if (disk_random() % 2 == 0)
+    if (one_in(2))
         return;
     for (uint32_t s = 0; s < DISK_SECTORS; s++)
-        if (!dirty[s] && disk_random() % 4 == 0)
-            memcpy(f->seen + sector_at(s), f->kept + sector_at(s), DISK_SECTOR);
+        if (!dirty[s] && one_in(4))
+            memcpy(f->seen + s * DISK_SECTOR, f->kept + s * DISK_SECTOR, DISK_SECTOR);
     end_of_file(f->seen, f->seen_size);
+    memcpy(f->mapped, f->seen, sizeof f->mapped);
 }
 
 static void mark_lost(struct disk_file *f)
 {
     for (uint32_t s = 0; s < DISK_SECTORS; s++)
-        f->lost[s] = memcmp(f->seen + sector_at(s), f->kept + sector_at(s), DISK_SECTOR) != 0;
+        f->lost[s] = memcmp(f->seen + s * DISK_SECTOR, f->kept + s * DISK_SECTOR, DISK_SECTOR) != 0;
     for (size_t i = 0; i < f->n; i++)
         if (f->words[i].at != NO_WORD)
             f->lost[f->words[i].at / DISK_SECTOR] = true; /* with its page */
@@ -210,20 +207,20 @@ static void mark_lost(struct disk_file *f)
 
 static int sim_sync(int fd)
 {
-    struct disk_file *f = fd == SCRATCH ? NULL : file_of(fd);
-    if (f == NULL)
+    struct disk_file *f = file_of(fd);
+    if (is_scratch(f))
         return 0;
-    if (!f->syncing) {
+    if (!f->syncing)
         disk_sync_begin(f);
-        hook(f);
-    }
-    const bool fails = disk_fails;
-    disk_fails = false;
+    hook(f);
+    const bool fails = f->fails;
+    f->fails = false;
     complete(f, fails);
     if (!fails) {
         hook(f);
         return 0;
     }
+    run.reached[FAILED_SYNC]++;
     drop_some(f);
     mark_lost(f);
     errno = EIO;
@@ -310,8 +307,9 @@ void disk_make(struct disk_file *f, int fd)
 {
     f->fd = fd;
     f->n = f->mark = 0;
-    f->syncing = false;
+    f->syncing = f->fails = false;
     f->seen_size = f->kept_size = 0;
+    memset(f->mapped, 0, sizeof f->mapped);
     memset(f->seen, 0, sizeof f->seen);
     memset(f->kept, 0, sizeof f->kept);
     memset(f->lost, 0, sizeof f->lost);
@@ -323,7 +321,7 @@ struct map disk_map(struct disk_file *f)
     return (struct map){.fd = f->fd,
                         .sharing = MAP_OF_FILE,
                         .writable = true,
-                        .at = f->seen,
+                        .at = f->mapped,
                         .size = f->seen_size,
                         .reserved = DISK_CAP};
 }
@@ -355,10 +353,10 @@ static void count_versions(const struct disk_file *f, struct choice *c)
 
 static uint16_t any_version(uint16_t versions)
 {
-    switch (disk_random() % 4) {
+    switch (below(4)) {
     case 0: return 0;
     case 1: return versions;
-    default: return (uint16_t)(disk_random() % (versions + 1U));
+    default: return (uint16_t)below(versions + 1U);
     }
 }
 
@@ -372,11 +370,10 @@ static void choose(struct choice *c, enum cut how)
     }
     if (how == CUT_SECTOR || c->n == 0)
         return;
-    for (uint64_t left = 1 + disk_random() % 2; left > 0; left--) {
-        const uint16_t s = c->touched[disk_random() % c->n];
+    for (uint64_t left = 1 + below(2); left > 0; left--) {
+        const uint16_t s = c->touched[below(c->n)];
         const unsigned other = how == CUT_ALL_BUT ? 0 : c->versions[s];
-        const uint64_t some = disk_random() % (c->versions[s] + 1U);
-        c->kept[s] = (uint16_t)(disk_random() % 2 == 0 ? other : some);
+        c->kept[s] = (uint16_t)(one_in(2) ? other : below(c->versions[s] + 1U));
     }
 }
 
@@ -386,13 +383,13 @@ static size_t sizes_kept(const struct disk_file *f)
     size_t sizes = 0;
     for (size_t i = 0; i < f->n; i++)
         sizes += f->words[i].at == NO_WORD;
-    return sizes == 0 ? 0 : disk_random() % (sizes + 1);
+    return sizes == 0 ? 0 : below(sizes + 1);
 }
 
 void disk_cut(const struct disk_file *f, enum cut how, struct image *image)
 {
     static const uint64_t shares[] = {16, 128, 240};
-    const uint64_t share = shares[disk_random() % 3];
+    const uint64_t share = shares[below(3)];
     struct choice c;
     size_t sizes = sizes_kept(f);
     memcpy(image->bytes, f->kept, sizeof image->bytes);
@@ -408,7 +405,7 @@ void disk_cut(const struct disk_file *f, enum cut how, struct image *image)
         if (w->at == NO_WORD)
             keep = sizes > 0 && sizes-- > 0;
         else if (how == CUT_WORDS)
-            keep = disk_random() % 256 < share;
+            keep = (chance_word() >> 11 & 255) < share;
         else
             keep = c.versions[w->at / DISK_SECTOR]++ < c.kept[w->at / DISK_SECTOR];
         if (keep)
@@ -419,6 +416,7 @@ void disk_cut(const struct disk_file *f, enum cut how, struct image *image)
 
 void disk_become(struct disk_file *f, const struct image *image, bool power)
 {
+    memcpy(f->mapped, image->bytes, sizeof f->mapped);
     memcpy(f->seen, image->bytes, sizeof f->seen);
     f->seen_size = image->size;
     f->syncing = false;
@@ -430,10 +428,10 @@ void disk_become(struct disk_file *f, const struct image *image, bool power)
     f->n = 0;
 }
 
-void disk_scratch(struct disk_file *f, const struct image *image)
+struct disk_file *disk_scratch(const struct image *image)
 {
-    f->fd = SCRATCH;
-    memcpy(f->seen, image->bytes, sizeof f->seen);
-    f->seen_size = image->size;
-    enter(f);
+    scratch.fd = SCRATCH;
+    memcpy(scratch.mapped, image->bytes, sizeof scratch.mapped);
+    scratch.seen_size = image->size;
+    return &scratch;
 }

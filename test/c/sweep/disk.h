@@ -20,14 +20,16 @@ enum { NO_WORD = UINT32_MAX };
 
 struct disk_file {
     int fd;
-    uint8_t seen[DISK_CAP]; /* the page cache */
-    uint8_t kept[DISK_CAP]; /* the medium, as of the last sync that was completed */
+    uint8_t mapped[DISK_CAP]; /* what the engine sees */
+    uint8_t seen[DISK_CAP];   /* the same, as far as the store under way has come */
+    uint8_t kept[DISK_CAP];   /* the medium, as of the last sync that was completed */
     uint32_t seen_size;
     uint32_t kept_size;
     struct word *words; /* stored since */
     size_t n, cap;
     size_t mark; /* how many of them the sync under way covers */
     bool syncing;
+    bool fails;              /* the next sync does: of what it covers only some is written */
     bool lost[DISK_SECTORS]; /* clean in the cache by a failed sync, and not on the medium */
 };
 
@@ -44,21 +46,20 @@ struct image {
 void disk_begin(void);
 void disk_end(void);
 
+/* Called after each word that is stored, and before and after each sync. */
+extern void (*disk_hook)(void);
+
 /* An empty file, forgetting what it was. */
 void disk_make(struct disk_file *f, int fd);
 
 /* The mapping of a file. */
 struct map disk_map(struct disk_file *f);
 
+/* A sync that others run beside: it covers what is stored now, and ends with the call of `os`. */
 void disk_sync_begin(struct disk_file *f);
-void disk_sync_end(struct disk_file *f);
 
-/* The next sync fails: a part is written, all counts as written, and some of what was written
- * before is gone from the cache. */
-extern bool disk_fails;
-
-/* Called after each store and within each sync of files that are not scratch. */
-extern void (*disk_hook)(void);
+/* Everything is on the medium. */
+void disk_settle(struct disk_file *f);
 
 /* What is there after a cut of the power, of the daemon's life. */
 void disk_cut(const struct disk_file *f, enum cut how, struct image *image);
@@ -67,10 +68,7 @@ void disk_kill(const struct disk_file *f, struct image *image);
 /* The file is what the image says: after a cut on the medium, too. */
 void disk_become(struct disk_file *f, const struct image *image, bool power);
 
-/* A file for looking at an image: stores into it are forgotten. */
-void disk_scratch(struct disk_file *f, const struct image *image);
-
-uint64_t disk_random(void);
-void disk_seed(uint64_t seed);
+/* The one file for looking at images: stores into it are forgotten, and no hook is called. */
+struct disk_file *disk_scratch(const struct image *image);
 
 #endif

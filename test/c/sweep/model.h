@@ -1,51 +1,65 @@
-/* What a queue must be, as plain arrays: each item with its states since the last durable point, by
- * the time of the change. */
+/* What a queue must be, as plain arrays: each item, and the options, with what they have been since
+ * the last durable point. */
 #ifndef SWEEP_MODEL_H
 #define SWEEP_MODEL_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "store/queue.h"
 
-enum { MODEL_ITEMS = 3000, MODEL_VERSIONS = 32 };
-
-/* A state word's value without its check; the attempts of what is done do not matter. */
-enum { MODEL_DONE = 1 };
+enum { MODEL_ITEMS = 3000, MODEL_VERSIONS = 32, MODEL_LONGEST = 1024 };
 
 struct version {
     uint64_t time;
     uint64_t value;
 };
 
-struct model_item {
-    uint32_t tag; /* its bytes follow from it */
-    uint32_t len;
-    bool leased; /* in memory only, as the delay's end is */
-    bool awake;
+struct history {
     unsigned n;
     struct version versions[MODEL_VERSIONS];
 };
 
+/* The values of an item are its state word's without the check; of what is done only that counts.
+ */
+enum { MODEL_DONE = 1 };
+
+struct model_item {
+    uint32_t tag; /* its bytes follow from it */
+    uint32_t len;
+    struct origin origin; /* seq 0: it was pushed here */
+    uint64_t moved_to;    /* its number in the other queue, once it is durable there */
+    bool leased;          /* in memory only, as the delay's end is */
+    bool moving;
+    bool awake;
+    struct history states;
+};
+
 struct model {
-    struct model_item items[MODEL_ITEMS];
     uint64_t low;          /* all before are durably done */
     uint64_t durable_tail; /* items before it were pushed before the last durable point */
     uint64_t tail;         /* the next to be pushed */
     uint64_t now;
-    struct { /* the operation under way */
+    struct history options; /* see model_options */
+    struct {                /* the operation under way */
         bool on;
         uint64_t time;
         uint64_t tail; /* before it */
     } op;
+    struct model_item items[MODEL_ITEMS];
 };
 
 void model_init(struct model *m);
-uint64_t model_value(const struct model_item *item);
 
-/* Is there room for more versions, of this item, of all that are not done? */
-bool model_has_room(const struct model_item *item);
-bool model_have_room(const struct model *m);
+/* The last value. */
+uint64_t history_value(const struct history *h);
+bool history_has_room(const struct history *h);
+bool history_is_there(const struct history *h); /* not done */
 
-void model_change(struct model *m, uint64_t seq, uint64_t value);
+/* Is there room for one more version of all that are not done? */
+bool model_has_room(const struct model *m);
+
+void model_change(struct model *m, struct history *h, uint64_t value);
+
+/* A new item at the tail. */
+struct model_item *model_push(struct model *m, uint32_t len);
 
 /* All that was done until this time, and all pushes before this tail, are durable. */
 void model_durable(struct model *m, uint64_t time, uint64_t tail);
@@ -60,10 +74,19 @@ struct sight {
  * the items low to tail - 1. */
 const char *model_refuses(const struct model *m, const struct sight *seen, uint64_t tail,
                           bool killed);
+bool model_allows_options(const struct model *m, const struct queue_options *o, bool killed);
 
 /* From now on this is what there is. */
-void model_become(struct model *m, const struct sight *seen, uint64_t tail, bool power);
+void model_become(struct model *m, const struct sight *seen, uint64_t tail,
+                  const struct queue_options *o, bool power);
 
-void model_fill(uint8_t *bytes, uint32_t len, uint32_t tag);
+/* The options that a value stands for: 0 none, else at most so many items, and what then. */
+void model_options(uint64_t value, struct queue_options *o);
+uint64_t model_most(uint64_t value);
+bool model_drops(uint64_t value);
+enum { MODEL_OPTIONS = 1024 }; /* values */
+
+/* Its payload in the file; the length. */
+size_t model_payload(const struct model_item *item, uint8_t *bytes);
 
 #endif
