@@ -466,7 +466,9 @@ static enum err read_logs(struct object *o)
         e = walk(o, &again, q->front_pos, remember);
     if (e == OK)
         e = walk_shelf(o);
-    return e == OK ? store_all_again(o, limit, old_tail) : e;
+    /* the last state word that was read may be beyond the limit */
+    const uint64_t read = limit + sizeof(struct record_fields);
+    return e == OK ? store_all_again(o, read < old_tail ? read : old_tail, old_tail) : e;
 }
 
 /* What was done after the last checkpoint is in no total: it counts as acked. */
