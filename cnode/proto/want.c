@@ -70,7 +70,7 @@ static enum err take(struct object *o, const struct turn *t, const struct record
     }
     l->item = item;
     item->user = l;
-    LL_APPEND2(*leased, l, next_of_call);
+    LL_PREPEND2(*leased, l, next_of_call);
     return OK;
 }
 
