@@ -137,6 +137,7 @@ static void reply_queue(struct buf *out, const struct entry *e)
 {
     const struct queue_info *q = &e->seen.queue;
     const struct queue_options *o = &e->seen.options;
+    const struct process *p = registry_of(e);
     reply_key_uint64(out, "items", q->items);
     reply_key_uint64(out, "ready", q->ready);
     reply_key_uint64(out, "bytes", q->bytes);
@@ -154,7 +155,7 @@ static void reply_queue(struct buf *out, const struct entry *e)
     reply_key_uint64(out, "first_id", q->first_id);
     reply_key_uint64(out, "next_id", q->next_id);
     reply_key_uint64(out, "file_size", q->file_size);
-    reply_key_name(out, "registered", o->registered);
+    reply_key_name(out, "registered", p == NULL ? "" : p->name);
     reply_key_uint64(out, "head", q->head);
     reply_key_uint64(out, "tail", q->tail);
     reply_key_uint64(out, "next_tail", q->tail);
