@@ -120,6 +120,8 @@ static enum err find_lesser(struct object *o, const struct turn *t,
             f.epoch = from->epoch;
         pos += e == OK ? record_size(f.length) : 8;
     }
+    if (pos >= tail && seq > o->queue->logs[LOG_MAIN].tail_seq)
+        *until = tail;
     return OK;
 }
 
