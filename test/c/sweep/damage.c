@@ -66,7 +66,7 @@ static void hit(uint64_t at)
     for (uint64_t i = at; i < to; i++)
         hurt.image.bytes[i] = how == 0   ? 0
                               : how == 1 ? (uint8_t)chance_word()
-                                         : hurt.image.bytes[i] ^ (uint8_t)(1 << below(8));
+                                         : (uint8_t)(hurt.image.bytes[i] ^ 1U << below(8));
 }
 
 /* Half of the hits go into headers and states. */
