@@ -64,9 +64,9 @@ static void hit(uint64_t at)
         return;
     hurt.hits[hurt.n_hits++] = (struct range){.from = at, .to = to};
     for (uint64_t i = at; i < to; i++)
-        hurt.image.bytes[i] = how == 0   ? 0
-                              : how == 1 ? (uint8_t)chance_word()
-                                         : (uint8_t)(hurt.image.bytes[i] ^ 1U << below(8));
+        hurt.image.bytes[i] = (uint8_t)(how == 0   ? 0
+                                        : how == 1 ? chance_word()
+                                                   : hurt.image.bytes[i] ^ 1U << below(8));
 }
 
 /* Half of the hits go into headers and states. */
