@@ -321,7 +321,7 @@ static struct open *open_new(const struct server *s)
                                   .mode = 0600,
                                   .now_ms = server_now_ms(s),
                                   .node = s->options.node,
-                                  .term_check = term_check,
+                                  .term_length = term_check,
                                   .fd = -1};
     return o;
 }

@@ -1,14 +1,18 @@
 /* Queue files of the NIF library saleyn/emmap become queues of ours when they are opened, whole or
- * not at all (FORMAT.md 3). */
+ * not at all: FORMAT.md, section 3. */
 #ifndef STORE_CONVERT_H
 #define STORE_CONVERT_H
 
 #include "store/object.h"
 
-/* convert_queue looks at the file that the opening has found, and, where it is one of the NIF
- * library's, puts a queue of ours in its place; the old file stays as NAME.nif. `fd` is that of the
- * queue then. What is no such file is left alone, and OK. ERR_LOCKED: somebody uses it; ERR_EEXIST:
- * another file is called NAME.nif. */
-enum err convert_queue(const struct paths *paths, struct opening *o);
+/* convert looks at the file that the opening has found. Where it is a queue of the NIF library's,
+ * a queue of ours with its items takes its name, and `fd` is that one's, locked; the old file is
+ * called NAME.nif then. All else is left alone, and OK, also a file that somebody else holds
+ * (`in_use`).
+ * An error leaves `fd` as it was, and the old file under its name, but where only the sync of the
+ * directory failed. ERR_STALE: the name leads to another file by now. ERR_EEXIST: another file is
+ * called NAME.nif. ERR_ELOOP: the name is a link. ERR_MAX_FRAME: an item is too long for a queue of
+ * ours. ERR_EPERM: its owner cannot be kept. Waits for disks; memory for 1 MiB or one item. */
+enum err convert(const struct paths *paths, struct opening *o);
 
 #endif

@@ -125,13 +125,22 @@ static enum err find_existing(const struct paths *paths, struct opening *o)
     return e;
 }
 
+static enum err find_or_make(const struct paths *paths, struct opening *o)
+{
+    enum err e = find_existing(paths, o);
+    for (int tries = 0; e == ERR_ENOENT && o->create && tries < 8; tries++) {
+        e = make(paths, o);
+        if (e == ERR_EEXIST)
+            e = find_existing(paths, o);
+    }
+    return e;
+}
+
 static enum err identify(struct opening *o)
 {
     struct stat st;
     if (os.fstat(o->fd, &st) != 0)
         return last_error();
-    if (!o->any_file_system && !os.is_local(o->fd))
-        return ERR_ENOTSUP;
     if (o->sharing == MAP_OF_FILE) {
         o->dev = st.st_dev;
         o->ino = st.st_ino;
@@ -139,24 +148,29 @@ static enum err identify(struct opening *o)
     return OK;
 }
 
-enum err object_find(const struct paths *paths, struct opening *o)
+static enum err find(const struct paths *paths, struct opening *o)
 {
-    o->fd = -1;
-    if (o->sharing == MAP_MEMORY)
-        return OK;
-    enum err e = find_existing(paths, o);
-    for (int tries = 0; e == ERR_ENOENT && o->create && tries < 8; tries++) {
-        e = make(paths, o);
-        if (e == ERR_EEXIST)
-            e = find_existing(paths, o);
-    }
+    enum err e = find_or_make(paths, o);
+    if (e == OK && !o->any_file_system && !os.is_local(o->fd))
+        e = ERR_ENOTSUP;
     if (e == OK && o->kind == OBJECT_QUEUE && o->exist)
-        e = convert_queue(paths, o);
+        e = convert(paths, o);
     if (e == OK)
         e = identify(o);
     if (e != OK)
         object_drop(o);
     return e;
+}
+
+enum err object_find(const struct paths *paths, struct opening *o)
+{
+    o->fd = -1;
+    if (o->sharing == MAP_MEMORY)
+        return OK;
+    enum err e = find(paths, o);
+    for (int tries = 0; e == ERR_STALE && tries < 8; tries++)
+        e = find(paths, o); /* another one has converted the file meanwhile */
+    return e == ERR_STALE ? ERR_EBUSY : e;
 }
 
 void object_drop(struct opening *o)
@@ -309,7 +323,7 @@ static enum err map_file(struct object *opened, struct opening *o)
 static enum err settle_queue(struct object *object, struct opening *o)
 {
     if (!queue_is_one(&object->map))
-        return ERR_NOT_QUEUE;
+        return o->in_use ? ERR_LOCKED : ERR_NOT_QUEUE;
     enum err e = queue_open(object, &queue_limits, o->path, o->now_ms, o->why);
     return e == OK && o->queue != NULL ? queue_configure(object, o->queue) : e;
 }

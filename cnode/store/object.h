@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include "store/nif_queue.h"
 #include "sys/map.h"
 #include "sys/path.h"
 
@@ -36,13 +37,14 @@ struct opening {
     uint64_t size;   /* of a file that is made without len, or with fit */
     uint64_t n;      /* counters, at least; 0: what it has */
     mode_t mode;
-    const struct queue_change *queue;     /* options of a queue */
-    uint64_t now_ms;                      /* of a queue: since 1970 */
-    size_t (*term_check)(struct span at); /* of a queue: the length of a term, 0: it is none */
-    const char *node;                     /* who has the lock of a queue; NULL: says nothing */
+    const struct queue_change *queue; /* options of a queue */
+    uint64_t now_ms;                  /* of a queue: since 1970 */
+    const char *node;                 /* who has the lock of a queue; NULL: says nothing */
+    term_length *term_length;         /* what a term is in files of the NIF library */
 
     int fd; /* after object_find: the file, until object_attach takes it; -1 for memory */
     bool exist;
+    bool in_use; /* a file of the NIF library that somebody else holds: not converted */
     dev_t dev;
     ino_t ino;
     uint64_t actual, wanted; /* with ERR_SIZE_MISMATCH */
@@ -52,7 +54,8 @@ struct opening {
     char owner[128]; /* with ERR_LOCKED: who holds the file; "": unknown */
 };
 
-/* object_find opens the file, or makes it whole. On OK `fd`, `exist`, `dev` and `ino` are set. */
+/* object_find opens the file, or makes it whole. On OK `fd`, `exist`, `dev` and `ino` are set. For
+ * a queue a file of the NIF library is converted, then that is the file. */
 enum err object_find(const struct paths *paths, struct opening *o);
 
 /* object_attach maps what was found, or, where the object has that file already, fits it to the

@@ -24,6 +24,7 @@ struct os {
     int (*close)(int fd);
     int (*unlink)(int dir, const char *name);
     int (*fstat)(int fd, struct stat *st);
+    ssize_t (*read_at)(int fd, void *bytes, size_t n, off_t offset);        /* pread */
     ssize_t (*write_at)(int fd, const void *bytes, size_t n, off_t offset); /* pwrite */
     int (*allocate)(int fd, off_t offset, off_t len); /* space, and the size where it grows */
     int (*truncate)(int fd, off_t size);
@@ -34,6 +35,7 @@ struct os {
     int (*lock_shared)(int fd);    /* EAGAIN: another open file holds it exclusively */
     int (*lock_exclusive)(int fd); /* EAGAIN: another open file holds it */
     int (*rename)(int dir, const char *from, const char *to);
+    int (*own)(int fd, uid_t user, gid_t group); /* fchown */
     int (*make_dir)(int dir, const char *name, mode_t mode);
 
     /* A user attribute of the file; the length read, as fgetxattr. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "support/check.h"
 #include "sys/bytes.h"
@@ -20,6 +21,8 @@ static bool fails(const char *name)
     if (faults.left == 0 || --faults.left > 0)
         return false;
     faults.failed = name;
+    if (faults.number == 0)
+        _exit(FAULTS_STOPPED);
     errno = faults.number;
     return true;
 }
@@ -63,6 +66,11 @@ static int unlink_it(int dir, const char *name)
 static int fstat_it(int fd, struct stat *st)
 {
     return fails("fstat") ? -1 : faults.real.fstat(fd, st);
+}
+
+static ssize_t read_at(int fd, void *bytes, size_t n, off_t offset)
+{
+    return fails(__func__) ? -1 : faults.real.read_at(fd, bytes, n, offset);
 }
 
 static ssize_t write_at(int fd, const void *bytes, size_t n, off_t offset)
@@ -120,6 +128,11 @@ static int make_dir(int dir, const char *name, mode_t mode)
     return fails(__func__) ? -1 : faults.real.make_dir(dir, name, mode);
 }
 
+static int own(int fd, uid_t user, gid_t group)
+{
+    return fails(__func__) ? -1 : faults.real.own(fd, user, group);
+}
+
 static int set_attribute(int fd, const char *name, const void *value, size_t len)
 {
     return fails(__func__) ? -1 : faults.real.set_attribute(fd, name, value, len);
@@ -170,6 +183,7 @@ void faults_begin(unsigned n, int number)
                      .close = close_it,
                      .unlink = unlink_it,
                      .fstat = fstat_it,
+                     .read_at = read_at,
                      .write_at = write_at,
                      .allocate = allocate,
                      .truncate = truncate_it,
@@ -180,6 +194,7 @@ void faults_begin(unsigned n, int number)
                      .lock_shared = lock_shared,
                      .lock_exclusive = lock_exclusive,
                      .rename = rename_it,
+                     .own = own,
                      .make_dir = make_dir,
                      .set_attribute = set_attribute,
                      .get_attribute = get_attribute,

@@ -8,6 +8,9 @@
  * unmap do their work and then tell of a failure, as Linux does. */
 void faults_begin(unsigned n, int number);
 
+/* With errno 0 the process ends before the n-th call, as if it were killed, with this status. */
+enum { FAULTS_STOPPED = 77 };
+
 /* Puts the table back as it was. The name of the entry that failed, NULL where there were fewer
  * calls than n. */
 const char *faults_end(void);
