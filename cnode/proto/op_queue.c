@@ -24,11 +24,23 @@ static enum err reply_done(struct call *c, enum err e)
 
 /* --- pushing --------------------------------------------------------------------------------- */
 
+/* What comes in must be able to come out. */
+static enum err check_lengths(const struct call *c, const struct span *items, size_t n)
+{
+    const size_t most = want_longest(c->server->options.max_frame);
+    for (size_t i = 0; i < n; i++)
+        if (items[i].len > most)
+            return ERR_MAX_FRAME;
+    return OK;
+}
+
 static enum err push(struct call *c, const struct span *items, size_t n)
 {
     const struct turn t = turn_of(c);
     uint64_t first;
-    enum err e = queue_push(c->object, &t, items, n, &first);
+    enum err e = check_lengths(c, items, n);
+    if (e == OK)
+        e = queue_push(c->object, &t, items, n, &first);
     for (size_t i = 0; e == OK && i < n; i++)
         c->bytes_in += items[i].len;
     return reply_done(c, e);

@@ -5,8 +5,14 @@
 #include "proto/reply.h"
 #include "sys/guard.h"
 
-/* Left free behind each item, for the ends of lists and tuples and what a message has around. */
-enum { SPARE = 2048 };
+/* Left free behind each item, for the ends of lists and tuples and what a message has around; and
+ * what a reply has before its first. */
+enum { SPARE = 2048, BEFORE = 64 };
+
+size_t want_longest(size_t max_frame)
+{
+    return max_frame - SPARE - BEFORE;
+}
 
 static enum err put_bytes_of(struct object *o, struct buf *out, struct span item)
 {

@@ -11,6 +11,9 @@
 enum err want_serve(struct object *o, const struct turn *t, const struct want *w, struct buf *out,
                     struct lease **leased);
 
+/* The longest item for which every reply has room. */
+size_t want_longest(size_t max_frame);
+
 /* The reply where there is nothing. */
 void want_nothing(const struct want *w, struct buf *out);
 
