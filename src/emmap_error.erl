@@ -11,8 +11,6 @@
 
 -export_type([reason/0]).
 
--include_lib("kernel/include/file.hrl").
-
 -type reason() ::
         file:posix() | closed | not_open | fixed_size | alignment | full | not_leased
       | {not_connected | nodedown, node()}
@@ -78,6 +76,8 @@ text({size_mismatch, Actual, Wanted}) ->
     format("the file has ~b bytes, not ~b: open with fit, or with length 0", [Actual, Wanted]);
 text({Why, _} = Reason) when Why =:= not_a; Why =:= wrong_kind; Why =:= limit ->
     kind(Reason);
+text({locked, unknown}) ->
+    "the file is in use by another program; nodes of a host share it by {daemon, shared}";
 text({locked, Who}) ->
     format("the file is in use by ~0tp; nodes of a host share it by {daemon, shared}", [Who]);
 text({damaged, Text}) ->
@@ -85,7 +85,7 @@ text({damaged, Text}) ->
 text({corrupt, Where}) ->
     format("what is stored at ~0tp is not what was written", [Where]);
 text({already_registered, Name}) ->
-    format("another queue is registered as ~ts", [Name]);
+    format("another file's queue is registered as ~ts", [Name]);
 text({not_leased, Ids}) ->
     format("these items are not leased to this process, or not any more: ~0tp", [Ids]);
 text({lease_lost, Id}) ->
@@ -112,8 +112,7 @@ text(Reason) ->
 format_error(badarg, [{Module, Function, Args, Info} | _]) when is_list(Args) ->
     case maps:get(cause, proplists:get_value(error_info, Info, #{}), none) of
         {bad_option, Option} -> #{length(Args) => text({bad_option, Option})};
-        none when Module =:= emmap -> wrong(Function, Args);
-        none -> wrong_of_queue(Args)
+        none -> emmap_domain:wrong(Module, Function, Args)
     end;
 format_error(Reason, _Stack) ->
     #{general => text(Reason)}.
@@ -138,6 +137,7 @@ why(Why) -> format("~0tp", [Why]).
 kind({not_a, regular_file}) -> "not a regular file";
 kind({not_a, Kind}) -> format("the file is not of the kind ~ts", [Kind]);
 kind({wrong_kind, Kind}) -> format("the object is of the kind ~ts", [Kind]);
+kind({limit, max_frame}) -> "longer than a message may be (the daemon's limit max_frame)";
 kind({limit, Limit}) -> format("the daemon's limit ~ts is reached", [Limit]).
 
 plain(closed) -> "the handle is closed";
@@ -145,7 +145,7 @@ plain(stale) -> "the id is of an earlier connection";
 plain(not_open) -> "nobody has this file open, and by name it does not open by itself";
 plain(fixed_size) -> "the size is fixed";
 plain(alignment) -> "the position in the file is not a multiple of 8";
-plain(full) -> "there is no room for more";
+plain(full) -> "there is no room for more: the object is bounded";
 plain(not_leased) -> "the item is not leased to this process, or not any more";
 plain(badarg) -> "a wrong argument";
 plain(enotsup) -> "not supported here";
@@ -154,109 +154,3 @@ plain(Posix) ->
         "unknown POSIX error" ++ _ -> atom_to_list(Posix);
         Text -> Text
     end.
-
-wrong_of_queue([Q | _]) ->
-    case emmap_queue:is_queue(Q) of
-        true -> #{general => "an argument is of the wrong type or out of range"};
-        false -> #{1 => "neither a handle of this node nor a name nor a process"}
-    end.
-
-%% What the arguments of each function must be; the rest is right by type and was refused by the
-%% object: a position past the end, an index that is not there.
-wrong(Function, Args) ->
-    Numbered = lists:zip3(lists:seq(1, length(Args)), Args, domains(Function, length(Args))),
-    case [{N, Text} || {N, Arg, Domain} <- Numbered, (Text = check(Domain, Arg)) =/= ok] of
-        [] -> refused(Numbered);
-        Wrong -> maps:from_list(Wrong)
-    end.
-
-refused(Numbered) ->
-    case [N || {N, _, Domain} <- Numbered, refusable(Domain)] of
-        [] -> #{general => "refused by the object"};
-        [N | _] -> #{N => "outside the object"}
-    end.
-
-refusable(Domain) ->
-    lists:member(Domain, [position, positions, index, indices, deltas, where]).
-
-domains(open, 2) -> [name, options];
-domains(open, 4) -> [name, natural, natural, options];
-domains(open_counters, N) -> lists:sublist([name, natural, options], N);
-domains(pread, 2) -> [object, positions];
-domains(pread, 3) -> [object, position, natural];
-domains(pwrite, 2) -> [object, positions];
-domains(pwrite, 3) -> [object, position, iodata];
-domains(read, 2) -> [handle, natural];
-domains(write, 2) -> [handle, iodata];
-domains(position, 2) -> [handle, where];
-domains(resize, 2) -> [handle, natural];
-domains(allocate, 3) -> [handle, natural, natural];
-domains(advise, 4) -> [handle, natural, natural, advice];
-domains(patomic_cas, 4) -> [object, position, int64, int64];
-domains(patomic_read_integer, 2) -> [object, position];
-domains(update_counters, 2) -> [object, deltas];
-domains(read_counters, 2) -> [object, indices];
-domains(batch, 2) -> [object, requests];
-domains(batch, 1) -> [requests];
-domains(cast, 2) -> [handle, request];
-domains(Function, 2) when Function =:= call; Function =:= send_request -> [object, request];
-domains(call, 3) -> [object, request, any];
-domains(Function, N) when Function =:= inc_counter; Function =:= dec_counter;
-                          Function =:= set_counter; Function =:= read_counter ->
-    lists:sublist([object, index, int64], N);
-domains(Function, 1) when Function =:= read_line; Function =:= truncate; Function =:= resize;
-                          Function =:= barrier; Function =:= close ->
-    [handle];
-domains(_Patomic, 3) -> [object, position, int64];
-domains(_Function, N) -> [object | lists:duplicate(max(0, N - 1), any)].
-
-check(any, _) -> ok;
-check(object, Arg) -> one_of(is_object(Arg), "neither a handle of this node nor a name");
-check(handle, Arg) -> one_of(is_handle(Arg), "not a handle of this node");
-check(name, Arg) -> one_of(emmap_name:is_name(Arg), "not a name: a string or a binary, not empty");
-check(natural, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
-check(position, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
-check(index, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
-check(int64, Arg) -> one_of(is_int64(Arg), "not an integer of 64 bits");
-check(iodata, Arg) -> one_of(is_iodata(Arg), "not iodata");
-check(positions, Arg) -> one_of(are_pairs(Arg), "not a list of pairs with positions");
-check(deltas, Arg) -> one_of(are_pairs(Arg), "not a list of pairs of index and integer");
-check(indices, Arg) -> one_of(is_list(Arg) andalso lists:all(fun is_natural/1, Arg),
-                              "not a list of non-negative integers");
-check(options, Arg) -> one_of(is_list(Arg), "not a list of options");
-check(requests, Arg) -> one_of(is_proper(Arg), "not a list of requests");
-check(request, Arg) -> one_of(is_atom(Arg) orelse is_tuple(Arg), "not a request");
-check(advice, Arg) -> one_of(is_advice(Arg), "not an advice that file:advise/4 knows");
-check(where, Arg) -> one_of(is_where(Arg), "not a position: N, bof, cur, eof or a pair of these").
-
-one_of(true, _) -> ok;
-one_of(false, Text) -> Text.
-
-is_object({F, Count}) when is_integer(Count) -> is_handle(F);
-is_object(Obj) -> is_handle(Obj) orelse emmap_name:is_name(Obj).
-
-is_handle({F, Count}) when is_integer(Count) -> emmap_handle:is_handle(F);
-is_handle(F) -> emmap_handle:is_handle(F).
-
-is_proper(List) -> is_list(List) andalso is_integer(catch length(List)).
-
-is_natural(N) -> is_integer(N) andalso N >= 0.
-
-is_int64(N) -> is_integer(N) andalso N >= -(1 bsl 63) andalso N < 1 bsl 63.
-
-is_iodata(Data) ->
-    try iolist_size(Data) of
-        _ -> true
-    catch
-        error:badarg -> false
-    end.
-
-are_pairs(List) ->
-    is_list(List) andalso lists:all(fun({At, _}) -> is_natural(At); (_) -> false end, List).
-
-is_advice(Advice) ->
-    lists:member(Advice, [normal, sequential, random, no_reuse, will_need, dont_need]).
-
-is_where(N) when is_integer(N) -> true;
-is_where({From, N}) -> is_integer(N) andalso is_where(From) andalso is_atom(From);
-is_where(From) -> lists:member(From, [bof, cur, eof]).

@@ -17,6 +17,14 @@ pack(Item) -> Item.
 -spec pack(term(), 0..9) -> term().
 pack(Item, Level) -> ?ZIPPED(term_to_binary(Item, [{compressed, Level}])).
 
+%% @doc What only looks like a compressed item, because it was pushed without this module, stays as
+%% it is. Whoever may push may make atoms here, compressed or not: all are of one cookie.
 -spec unpack(term()) -> term().
-unpack(?ZIPPED(Bin)) when is_binary(Bin) -> binary_to_term(Bin);
-unpack(Item) -> Item.
+unpack(?ZIPPED(Bin) = Item) when is_binary(Bin) ->
+    try
+        binary_to_term(Bin)
+    catch
+        error:badarg -> Item
+    end;
+unpack(Item) ->
+    Item.

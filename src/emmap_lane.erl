@@ -19,11 +19,11 @@
 
 %% For callers
 -export([call/5]).
--export([send/4]).
+-export([send/3]).
 -export([await/2]).
 -export([abandon/1]).
--export([cast/5]).
--export([relay/4]).
+-export([cast/4]).
+-export([relay/3]).
 -export([nudge/1]).
 
 %% For the supervisor and sys
@@ -33,10 +33,11 @@
 -export([system_terminate/4]).
 -export([system_code_change/4]).
 
--export_type([kind/0, entry/0, ticket/0, outcome/0]).
+-export_type([kind/0, weight/0, entry/0, ticket/0, outcome/0]).
 
 %% `small': in an envelope; `out', `in': alone, as bulk to or from the daemon.
 -type kind() :: small | out | in.
+-type weight() :: {kind(), Bytes :: non_neg_integer()}.
 -type entry() :: {pid(), reference() | [], Request :: term()}.
 -opaque ticket() :: {node(), pid(), reference()}.
 -type failure() :: {not_connected, node()} | {nodedown, node()}.
@@ -65,25 +66,23 @@
 
 %% Callers.
 
-%% @doc A request and its reply. `not_connected': it was never sent; `nodedown': it may have been
-%% done; `timeout': too, unless it still waited here or in a line of the daemon.
--spec call(node(), kind(), non_neg_integer(), term(), timeout()) -> outcome().
-call(Node, Kind, Bytes, Request, Timeout) ->
-    case attempt(Node, Kind, Bytes, Request, Timeout) of
+%% @doc The request of a process, in most cases the caller, and its reply. `not_connected': it was
+%% never sent; `nodedown': it may have been done; `timeout': too, unless it still waited here or in a
+%% line of the daemon.
+-spec call(pid(), node(), weight(), term(), timeout()) -> outcome().
+call(Pid, Node, Weight, Request, Timeout) ->
+    case attempt(Pid, Node, Weight, Request, Timeout) of
         not_sent ->
             %% the lane ended just before: one more try, with a new one
-            known(attempt(Node, Kind, Bytes, Request, Timeout), Node);
+            known(attempt(Pid, Node, Weight, Request, Timeout), Node);
         Outcome ->
             Outcome
     end.
 
 %% @doc The first half of a call.
--spec send(node(), kind(), non_neg_integer(), term()) -> ticket().
-send(Node, Kind, Bytes, Request) ->
-    Pid = pid(Node),
-    Ref = erlang:monitor(process, Pid, [{alias, reply_demonitor}]),
-    Pid ! {Kind, Bytes, {self(), Ref, Request}},
-    {Node, Pid, Ref}.
+-spec send(node(), weight(), term()) -> ticket().
+send(Node, Weight, Request) ->
+    send(self(), Node, Weight, Request).
 
 %% @doc The second half.
 -spec await(ticket(), timeout()) -> outcome().
@@ -98,19 +97,19 @@ abandon({_Node, Pid, Ref}) ->
 
 %% @doc A request without a reply. The caller waits, as a call does, once more than `max_casts'
 %% are unsent.
--spec cast(node(), emmap_board:board(), kind(), non_neg_integer(), term()) -> ok.
-cast(Node, Board, Kind, Bytes, Request) ->
+-spec cast(node(), emmap_board:board(), weight(), term()) -> ok.
+cast(Node, Board, {Kind, Bytes}, Request) ->
     Most = emmap_config:get(max_casts),
     Unsent = emmap_board:cast(Board),
     pid(Node) ! {Kind, Bytes, {self(), [], Request}},
     case Unsent > Most of
-        true -> _ = call(Node, small, 64, ping, infinity), ok;
+        true -> _ = call(self(), Node, {small, 64}, ping, infinity), ok;
         false -> ok
     end.
 
 %% @doc A request whose answer gen_server:receive_response/2 and its like await.
--spec relay(node(), kind(), non_neg_integer(), term()) -> reference().
-relay(Node, Kind, Bytes, Request) ->
+-spec relay(node(), weight(), term()) -> reference().
+relay(Node, {Kind, Bytes}, Request) ->
     Pid = pid(Node),
     Ref = erlang:monitor(process, Pid, [{alias, demonitor}]),
     Pid ! {relay, {Kind, Bytes, {self(), Ref, Request}}},
@@ -122,11 +121,15 @@ nudge(Node) ->
     pid(Node) ! nudge,
     ok.
 
-attempt(Node, Kind, Bytes, Request, Timeout) ->
-    Pid = pid(Node),
-    Ref = erlang:monitor(process, Pid, [{alias, reply_demonitor}]),
-    Pid ! {Kind, Bytes, {self(), Ref, Request}},
-    receive_reply(Node, Pid, Ref, Timeout).
+attempt(Pid, Node, Weight, Request, Timeout) ->
+    {Node, Lane, Ref} = send(Pid, Node, Weight, Request),
+    receive_reply(Node, Lane, Ref, Timeout).
+
+send(Pid, Node, {Kind, Bytes}, Request) ->
+    Lane = pid(Node),
+    Ref = erlang:monitor(process, Lane, [{alias, reply_demonitor}]),
+    Lane ! {Kind, Bytes, {Pid, Ref, Request}},
+    {Node, Lane, Ref}.
 
 receive_reply(Node, Pid, Ref, Timeout) ->
     receive

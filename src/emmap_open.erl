@@ -13,29 +13,23 @@
 %% @doc A file, or a part of it, as bytes.
 -spec region(term(), term(), term(), term()) -> opened().
 region(Name, Offset, Length, Options) ->
-    case emmap_options:check(region, Options) of
-        ok -> open(name(Name, Options), Options,
-                   fun(Wire) -> {open, Wire, Offset, Length, daemons(Options)} end,
-                   fun(Wire, Rest) -> {open, Wire, Offset, 0, Rest} end);
-        BadOption -> {ok, {error, BadOption}}
-    end.
+    open(region, Name, Options,
+         fun(Wire, Rest) -> {open, Wire, Offset, Length, Rest} end,
+         fun(Wire, Rest) -> {open, Wire, Offset, 0, Rest} end).
 
 %% @doc A file of counters.
 -spec counters(term(), term(), term()) -> opened().
 counters(Name, N, Options) ->
-    case emmap_options:check(counters, Options) of
-        ok -> open(Name, Options, fun(Wire) -> {open_counters, Wire, N, daemons(Options)} end,
-                   fun(Wire, Rest) -> {open_counters, Wire, 0, Rest} end);
-        BadOption -> {ok, {error, BadOption}}
-    end.
+    open(counters, Name, Options,
+         fun(Wire, Rest) -> {open_counters, Wire, N, Rest} end,
+         fun(Wire, Rest) -> {open_counters, Wire, 0, Rest} end).
 
 %% @doc A queue.
 -spec queue(term(), term(), term()) -> opened().
 queue(Name, Size, Options) ->
-    case emmap_options:check(queue, Options) of
-        ok -> open_queue(Name, Size, Options);
-        BadOption -> {ok, {error, BadOption}}
-    end.
+    open(queue, Name, Options,
+         fun(Wire, Rest) -> {open_queue, Wire, Size, Rest} end,
+         fun(Wire, Rest) -> {open_queue, Wire, 0, Rest} end).
 
 %% @doc Closed is closed, whether the daemon hears of it or not: it forgets the handles of a
 %% connection with the connection.
@@ -59,28 +53,23 @@ name(Name, Options) when Name =:= ""; Name =:= <<>> ->
 name(Name, _Options) ->
     Name.
 
-daemons(Options) ->
-    emmap_options:for_daemon(Options).
-
-%% `First' makes the request from the name on the wire, `Again' the one for opening again.
-open(Name, Options, First, Again) ->
-    Node = daemon(Options),
-    case emmap_name:to_wire(Name, owner_of_names(Node, emmap_config:get(node))) of
-        badarg -> {ok, {error, badarg}};
-        Wire -> open_on(Node, First(Wire), reopening(Wire, Options, Again))
+%% `First' makes the request from the name and the options on the wire, `Again' the one for opening
+%% again.
+open(Kind, Name, Options, First, Again) ->
+    case emmap_options:check(Kind, Options) of
+        ok -> open_checked(Kind, name(Name, Options), Options, First, Again);
+        BadOption -> {ok, {error, BadOption}}
     end.
 
-open_queue(Name, Size, Options) ->
+open_checked(Kind, Name, Options, First, Again) ->
     Node = daemon(Options),
-    case emmap_name:to_wire(Name, owner_of_names(Node, emmap_config:get(node))) of
+    Names = owner_of_names(Node, emmap_config:get(node)),
+    case emmap_name:to_wire(Name, Names) of
         badarg ->
             {ok, {error, badarg}};
         Wire ->
-            Again = case emmap_options:reopening_queue(Options) of
-                        never -> never;
-                        {ok, Rest} -> {open_queue, Wire, 0, Rest}
-                    end,
-            open_on(Node, {open_queue, Wire, Size, daemons(Options)}, Again)
+            Rest = emmap_options:for_daemon(Options, Names),
+            open_on(Node, First(Wire, Rest), reopening(Kind, Wire, Rest, Again))
     end.
 
 daemon(Options) ->
@@ -97,8 +86,8 @@ owner_of_names(Node, Node) ->
 owner_of_names(_, _) ->
     other.
 
-reopening(Wire, Options, Again) ->
-    case emmap_options:reopening(daemons(Options)) of
+reopening(Kind, Wire, Options, Again) ->
+    case emmap_options:reopening(Kind, Options) of
         never -> never;
         {ok, Rest} -> Again(Wire, Rest)
     end.

@@ -3,11 +3,10 @@
 
 -export([check/2]).
 -export([node/1]).
--export([for_daemon/1]).
--export([reopening/1]).
--export([reopening_queue/1]).
+-export([for_daemon/2]).
+-export([reopening/2]).
 
--export_type([option/0, counters_option/0, queue_option/0]).
+-export_type([option/0, counters_option/0, queue_option/0, kind/0]).
 
 -type option() ::
         read | write | create | truncate | shared | private | anon | fit | fixed_size
@@ -45,34 +44,33 @@ check(_Kind, NoList) ->
 node(Options) ->
     proplists:get_value(node, Options, default).
 
-%% @doc What the daemon is told: which node it is, it knows.
--spec for_daemon([option() | queue_option()]) -> [option() | queue_option()].
-for_daemon(Options) ->
-    [Option || Option <- Options, key(Option) =/= node].
+%% @doc What the daemon is told: which node it is, it knows; names of files as it reads them.
+-spec for_daemon([option() | queue_option()], own | other) -> [option() | queue_option()].
+for_daemon(Options, Names) ->
+    [on_wire(Option, Names) || Option <- Options, key(Option) =/= node].
 
 %% @doc The options for opening again after the daemon was restarted: nothing that makes, empties
-%% or sizes a file. `never': what the handle had ended with the daemon.
--spec reopening([option()]) -> {ok, [option()]} | never.
-reopening(Options) ->
+%% or sizes a file, and of a queue nothing that its file keeps. `never': what the handle had ended
+%% with the daemon.
+-spec reopening(kind(), [option() | queue_option()]) -> {ok, [option() | queue_option()]} | never.
+reopening(Kind, Options) ->
     Plain = [plain(Option) || Option <- Options, plain(Option) =/= off],
     case [O || O <- Plain, lists:member(O, [private, anon, auto_unlink])] of
-        [] -> {ok, [O || O <- Plain, not is_for_new_files(key(O))]};
+        [] -> {ok, [O || O <- Plain, is_for_each_opening(Kind, key(O))]};
         _ -> never
-    end.
-
-%% @doc The same for a queue, which keeps its options in its file.
--spec reopening_queue([queue_option()]) -> {ok, [queue_option()]} | never.
-reopening_queue(Options) ->
-    Plain = [plain(Option) || Option <- Options],
-    case lists:member(auto_unlink, Plain) of
-        false -> {ok, [O || O <- Plain, key(O) =:= owner]};
-        true -> never
     end.
 
 %% Internal.
 
-is_for_new_files(Key) ->
-    lists:member(Key, [create, truncate, size, fit, fixed_size, chmod]).
+is_for_each_opening(queue, Key) ->
+    Key =:= owner;
+is_for_each_opening(_Kind, Key) ->
+    not lists:member(Key, [create, truncate, size, fit, fixed_size, chmod]).
+
+on_wire({dead_letter, Name}, Names) when Name =/= none ->
+    {dead_letter, emmap_name:to_wire(Name, Names)};
+on_wire(Option, _Names) ->
+    Option.
 
 is_of_kind(region, Option) ->
     not is_of_queues(key(Option));

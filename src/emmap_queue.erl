@@ -13,8 +13,6 @@
 %% length/1 and erase/1 are the names that users of other queues know.
 -compile({no_auto_import, [length/1, erase/1]}).
 
--include_lib("kernel/include/file.hrl").
-
 %% Opening and closing
 -export([open/3]).
 -export([close/1]).
@@ -81,9 +79,6 @@
 -export([start_link/4]).
 -export([child_spec/1]).
 
-%% For emmap_error
--export([is_queue/1]).
-
 -export_type([queue/0, id/0, subscription/0, options/0, reason/0]).
 
 -type queue() :: emmap_handle:handle() | emmap:name() | pid() | atom() | {atom(), node()}.
@@ -106,10 +101,11 @@ open(Name, Size, Options) ->
         Outcome -> emmap_result:tagged(Outcome, {?MODULE, open, [Name, Size, Options]})
     end.
 
-%% @doc Closes the handle; again and again. The queue stays open for others.
--spec close(queue()) -> ok.
+%% @doc Closes the handle for ever; again and again is fine. The queue stays open for others. A
+%% process of start_link/4 is stopped instead, and a name has nothing to close: badarg.
+-spec close(emmap_handle:handle()) -> ok.
 close(Q) ->
-    case emmap_open:close(object(Q)) of
+    case emmap_open:close(Q) of
         ok -> ok;
         badarg -> emmap_error:badarg(?MODULE, close, [Q], none)
     end.
@@ -156,7 +152,7 @@ push_many(Q, Items) ->
 %% @doc Appends an item without an answer; barrier/1 tells what became of such.
 -spec push_async(queue(), Item :: term()) -> ok | {error, closed}.
 push_async(Q, Item) ->
-    case emmap_request:cast(object(Q), {push, emmap_item:pack(Item)}) of
+    case emmap_access:cast(emmap_access:to(Q), {push, emmap_item:pack(Item)}) of
         {error, badarg} -> emmap_error:badarg(?MODULE, push_async, [Q, Item], none);
         Result -> Result
     end.
@@ -164,7 +160,7 @@ push_async(Q, Item) ->
 %% @doc Waits until all that was sent without an answer by this handle is done.
 -spec barrier(queue()) -> ok | {error, {casts, map()} | reason()}.
 barrier(Q) ->
-    emmap_result:tagged(emmap_request:barrier(object(Q)), {?MODULE, barrier, [Q]}).
+    emmap_result:tagged(emmap_access:barrier(emmap_access:to(Q)), {?MODULE, barrier, [Q]}).
 
 %% @doc As push/2.
 -spec enqueue(queue(), Item :: term()) -> ok | {error, full | reason()}.
@@ -200,7 +196,7 @@ pop_many(Q, Max, Timeout) ->
 %% on `{halt, S}' and on an exception. Others get the items after it, meanwhile.
 -spec pop(queue(), S, step(S)) -> S.
 pop(Q, S, Fun) when is_function(Fun, 2) ->
-    fold(emmap_fold:pop(object(Q), S, Fun), pop, [Q, S, Fun]);
+    fold(emmap_fold:pop(emmap_access:to(Q), S, Fun), pop, [Q, S, Fun]);
 pop(Q, S, Fun) ->
     emmap_error:badarg(?MODULE, pop, [Q, S, Fun], none).
 
@@ -319,30 +315,16 @@ peek_buried(Q, Max) ->
 %% compressed come as `{'$emmap_zip', Binary}'.
 -spec subscribe(queue(), Credit :: pos_integer()) -> {ok, subscription()} | {error, reason()}.
 subscribe(Q, Credit) ->
-    Sub = erlang:monitor(process, {emmap, daemon_of(object(Q))}),
-    try tagged(Q, {subscribe, Sub, Credit}, subscribe, [Q, Credit]) of
-        ok ->
-            {ok, Sub};
-        Error ->
-            true = erlang:demonitor(Sub, [flush]),
-            Error
-    catch
-        Class:Reason:Stack ->
-            true = erlang:demonitor(Sub, [flush]),
-            erlang:raise(Class, Reason, Stack)
-    end.
+    emmap_result:tagged(emmap_subscription:subscribe(emmap_access:to(Q), Credit),
+                        {?MODULE, subscribe, [Q, Credit]}).
 
 %% @doc Ends a subscription of this process: what is not acked goes back; messages of it that were
-%% not received yet are dropped, and their deliveries do not count.
+%% not received yet are dropped, and their deliveries do not count. The subscription of another
+%% process is badarg.
 -spec unsubscribe(queue(), subscription()) -> ok | {error, reason()}.
 unsubscribe(Q, Sub) ->
-    Result = tagged(Q, {unsubscribe, Sub, keep}, unsubscribe, [Q, Sub]),
-    true = erlang:demonitor(Sub, [flush]),
-    Unseen = drop_messages(Sub),
-    case Result of
-        {ok, Ids} -> give_back(Q, Ids -- Unseen, Unseen);
-        Error -> Error
-    end.
+    emmap_result:tagged(emmap_subscription:unsubscribe(emmap_access:to(Q), Sub),
+                        {?MODULE, unsubscribe, [Q, Sub]}).
 
 %% Looking.
 
@@ -372,14 +354,14 @@ inspect(Q) ->
 %% @doc Fun with each ready item in order, while it answers `{cont, S}'.
 -spec peek(queue(), S, step(S)) -> S.
 peek(Q, S, Fun) when is_function(Fun, 2) ->
-    fold(emmap_fold:peek(object(Q), S, Fun), peek, [Q, S, Fun]);
+    fold(emmap_fold:peek(emmap_access:to(Q), S, Fun), peek, [Q, S, Fun]);
 peek(Q, S, Fun) ->
     emmap_error:badarg(?MODULE, peek, [Q, S, Fun], none).
 
 %% @doc The same from the last to the first.
 -spec rpeek(queue(), S, step(S)) -> S.
 rpeek(Q, S, Fun) when is_function(Fun, 2) ->
-    fold(emmap_fold:rpeek(object(Q), S, Fun), rpeek, [Q, S, Fun]);
+    fold(emmap_fold:rpeek(emmap_access:to(Q), S, Fun), rpeek, [Q, S, Fun]);
 rpeek(Q, S, Fun) ->
     emmap_error:badarg(?MODULE, rpeek, [Q, S, Fun], none).
 
@@ -423,12 +405,6 @@ start_link(Name, File, Size, Options) ->
 child_spec({Name, _File, _Size, _Options} = Args) ->
     #{id => Name, start => {?MODULE, start_link, [Args]}, type => worker}.
 
-%% @private
--spec is_queue(term()) -> boolean().
-is_queue(Q) when is_pid(Q); is_atom(Q) -> true;
-is_queue({Name, Node}) -> is_atom(Name) andalso is_atom(Node);
-is_queue(Q) -> emmap_request:is_object(Q).
-
 %% Internal.
 
 tagged(Q, Request, Function, Args) ->
@@ -437,28 +413,8 @@ tagged(Q, Request, Function, Args) ->
 bare(Q, Request, Function, Args) ->
     emmap_result:bare(ask(Q, Request), {?MODULE, Function, Args}).
 
-%% A process of another node does the request itself.
-ask(Q, Request) when is_pid(Q), node(Q) =/= node() ->
-    {ok, gen_server:call(Q, Request, infinity)};
-ask({Name, Node} = Q, Request) when is_atom(Name), is_atom(Node), Node =/= node() ->
-    {ok, gen_server:call(Q, Request, infinity)};
 ask(Q, Request) ->
-    emmap_request:call(object(Q), Request).
-
-%% What requests can be made on.
-object(Q) when is_pid(Q), node(Q) =:= node() -> emmap_queue_server:handle(Q);
-object({Name, Node}) when is_atom(Name), Node =:= node() -> emmap_queue_server:handle(Name);
-object([]) -> [];
-object(Q) when is_atom(Q) -> emmap_queue_server:handle(Q);
-object(Q) -> Q.
-
-daemon_of(#file_descriptor{} = F) ->
-    case emmap_handle:is_handle(F) of
-        true -> emmap_handle:node(F);
-        false -> node()
-    end;
-daemon_of(_) ->
-    emmap_config:get(node).
+    emmap_access:call(emmap_access:to(Q), Request).
 
 item_or_nil({ok, Item}) -> emmap_item:unpack(Item);
 item_or_nil(empty) -> nil.
@@ -477,27 +433,12 @@ all_taken(Error) ->
 first({ok, [{_Id, Item}]}) -> emmap_item:unpack(Item);
 first({ok, []}) -> nil.
 
+%% A fold's result may be anything; only its errors are ours.
 fold({ok, Result}, _Function, _Args) -> Result;
-fold({error, Reason}, Function, Args) -> emmap_result:bare({ok, {error, Reason}},
-                                                           {?MODULE, Function, Args});
-fold({lease_lost, _} = Reason, Function, Args) -> emmap_error:raise(?MODULE, Function, Args, Reason);
+fold({error, _} = Error, Function, Args) -> emmap_result:bare({ok, Error}, {?MODULE, Function, Args});
 fold(timeout, Function, Args) -> exit({timeout, {?MODULE, Function, Args}}).
 
 try_pop(Q, Fun, Function) when is_function(Fun, 1) ->
-    fold(emmap_fold:try_pop(object(Q), Fun), Function, [Q, Fun]);
+    fold(emmap_fold:try_pop(emmap_access:to(Q), Fun), Function, [Q, Fun]);
 try_pop(Q, Fun, Function) ->
     emmap_error:badarg(?MODULE, Function, [Q, Fun], none).
-
-drop_messages(Sub) ->
-    receive
-        {emmap_queue, Sub, Id, _Attempt, _Item} -> [Id | drop_messages(Sub)];
-        {emmap_queue, Sub, {error, _}} -> drop_messages(Sub)
-    after 0 ->
-        []
-    end.
-
-%% Some may have come back by themselves meanwhile.
-give_back(Q, Seen, Unseen) ->
-    _ = ask(Q, {release_many, Seen}),
-    _ = ask(Q, {release_many, Unseen, unseen}),
-    ok.

@@ -9,6 +9,7 @@
 -export([is_object/1]).
 -export([call/2]).
 -export([call/3]).
+-export([call_as/3]).
 -export([to_node/2]).
 -export([to_node/3]).
 -export([cast/2]).
@@ -32,9 +33,6 @@
 -type outcome() :: emmap_lane:outcome().
 -type ticket() :: {object(), request(), emmap_lane:ticket() | outcome()}.
 
-%% Beyond this a message travels alone, as bulk.
--define(SMALL, 8192).
-
 %% @doc Whether requests can be made on this: a name, or a handle of this node, be it closed.
 -spec is_object(term()) -> boolean().
 is_object(Obj) ->
@@ -47,12 +45,13 @@ call(Obj, Request) ->
 
 -spec call(object(), request(), timeout()) -> outcome().
 call(Obj, Request, Timeout) ->
-    case target(Obj) of
-        {ok, Node, Id} ->
-            answer(to_node(Node, with_object(Request, Id), Timeout), Obj, Id, Request, Timeout);
-        Error ->
-            {ok, Error}
-    end.
+    call(self(), Obj, Request, Timeout).
+
+%% @doc The same for another process of this node, whose request it is for the daemon: what it
+%% leases belongs to that.
+-spec call_as(pid(), object(), request()) -> outcome().
+call_as(Pid, Obj, Request) ->
+    call(Pid, Obj, Request, emmap_config:get(call_timeout)).
 
 %% @doc The reply to a request as it goes over the wire.
 -spec to_node(node(), term()) -> outcome().
@@ -61,8 +60,7 @@ to_node(Node, Request) ->
 
 -spec to_node(node(), term(), timeout()) -> outcome().
 to_node(Node, Request, Timeout) ->
-    {Kind, Bytes} = weigh(Request),
-    emmap_lane:call(Node, Kind, Bytes, Request, Timeout).
+    to_node(self(), Node, Request, Timeout).
 
 %% @doc A request without a reply. Without a connection, or where the object cannot be opened
 %% again, it is lost, and the next barrier tells.
@@ -71,8 +69,8 @@ cast(F, Request) ->
     case current_id(F) of
         {ok, Id} ->
             Wire = with_object(Request, Id),
-            {Kind, Bytes} = weigh(Wire),
-            ok = emmap_lane:cast(emmap_handle:node(F), emmap_handle:board(F), Kind, Bytes, Wire),
+            ok = emmap_lane:cast(emmap_handle:node(F), emmap_handle:board(F),
+                                 emmap_weight:of_request(Wire), Wire),
             emmap_handle:count_cast(F);
         {error, lost} ->
             emmap_handle:count_cast(F);
@@ -101,8 +99,7 @@ send_request(Obj, Request) ->
             {ok, answered_at_once({error, Reason})};
         {ok, Node, Id} ->
             Wire = with_object(Request, Id),
-            {Kind, Bytes} = weigh(Wire),
-            {ok, emmap_lane:relay(Node, Kind, Bytes, Wire)}
+            {ok, emmap_lane:relay(Node, emmap_weight:of_request(Wire), Wire)}
     end.
 
 %% @doc The first half of a call.
@@ -111,8 +108,7 @@ send(Obj, Request) ->
     case target(Obj) of
         {ok, Node, Id} ->
             Wire = with_object(Request, Id),
-            {Kind, Bytes} = weigh(Wire),
-            {Obj, Request, emmap_lane:send(Node, Kind, Bytes, Wire)};
+            {Obj, Request, emmap_lane:send(Node, emmap_weight:of_request(Wire), Wire)};
         Error ->
             {Obj, Request, {ok, Error}}
     end.
@@ -182,17 +178,42 @@ daemon_of_names() ->
         _ -> other
     end.
 
-answer({ok, {error, stale}}, {#file_descriptor{} = F, _}, Id, Request, Timeout) ->
-    again(F, Id, Request, Timeout);
-answer({ok, {error, stale}}, #file_descriptor{} = F, Id, Request, Timeout) ->
-    again(F, Id, Request, Timeout);
-answer(Outcome, _Obj, _Id, _Request, _Timeout) ->
+call(Pid, Obj, Request, Timeout) ->
+    case target(Obj) of
+        {ok, Node, Id} ->
+            Outcome = to_node(Pid, Node, with_object(Request, Id), Timeout),
+            answer(Outcome, Pid, Obj, Id, Request, Timeout);
+        Error ->
+            {ok, Error}
+    end.
+
+to_node(Pid, Node, Request, Timeout) ->
+    Start = erlang:monotonic_time(millisecond),
+    Weight = emmap_weight:of_request(Request),
+    case emmap_lane:call(Pid, Node, Weight, Request, Timeout) of
+        {ok, {error, {limit, max_frame}}} = Refused ->
+            alone(emmap_weight:alone(Request, Weight), Pid, Node, Request, left(Timeout, Start), Refused);
+        Outcome ->
+            Outcome
+    end.
+
+%% Its answer did not fit beside those of others: it was not done.
+alone(none, _Pid, _Node, _Request, _Timeout, Refused) ->
+    Refused;
+alone(Weight, Pid, Node, Request, Timeout, _Refused) ->
+    emmap_lane:call(Pid, Node, Weight, Request, Timeout).
+
+answer({ok, {error, stale}}, Pid, {#file_descriptor{} = F, _}, Id, Request, Timeout) ->
+    again(Pid, F, Id, Request, Timeout);
+answer({ok, {error, stale}}, Pid, #file_descriptor{} = F, Id, Request, Timeout) ->
+    again(Pid, F, Id, Request, Timeout);
+answer(Outcome, _Pid, _Obj, _Id, _Request, _Timeout) ->
     Outcome.
 
-again(F, Stale, Request, Timeout) ->
+again(Pid, F, Stale, Request, Timeout) ->
     Start = erlang:monotonic_time(millisecond),
     case emmap_reopen:reopen(F, Stale, Timeout) of
-        ok -> call(F, Request, left(Timeout, Start));
+        ok -> call(Pid, F, Request, left(Timeout, Start));
         {error, {Why, Node}} when Why =:= nodedown; Why =:= not_connected ->
             {error, {not_connected, Node}}; % the request itself never ran
         {error, Reason} -> {ok, {error, Reason}};
@@ -234,25 +255,3 @@ settled(0, 0, _First) ->
     ok;
 settled(Lost, Failed, First) ->
     {error, {casts, #{failed => Failed, lost => Lost, first => First}}}.
-
-%% What a message weighs, in bytes of the heavier way: request or reply.
-weigh({pread, _, _, Len}) when is_integer(Len), Len > ?SMALL -> {in, Len};
-weigh({pread, _, _, Len}) when is_integer(Len) -> {small, 64 + Len};
-weigh({pwrite, _, _, Data}) when is_binary(Data) -> by_size(64 + byte_size(Data));
-weigh({batch, Requests} = Batch) -> weigh_reads(Requests, erlang:external_size(Batch));
-weigh({pread, _, _} = List) -> weigh_reads([List], 64);
-weigh(Request) when is_atom(Request) -> {small, 64};
-weigh(Request) -> by_size(erlang:external_size(Request)).
-
-by_size(Bytes) when Bytes > ?SMALL -> {out, Bytes};
-by_size(Bytes) -> {small, Bytes}.
-
-weigh_reads(Requests, Out) ->
-    case lists:sum([N || Request <- Requests, N <- reads(Request)]) of
-        In when In > Out, In > ?SMALL -> {in, In};
-        _ -> by_size(Out)
-    end.
-
-reads({pread, _, _, Len}) when is_integer(Len) -> [Len];
-reads({pread, _, List}) when is_list(List) -> [Len || {_, Len} <- List, is_integer(Len)];
-reads(_) -> [].

@@ -24,7 +24,11 @@ reasons() ->
      {{not_a, counters}, "counters"},
      {{not_a, regular_file}, "not a regular file"},
      {{wrong_kind, region}, "region"},
-     {{limit, max_frame}, "max_frame"},
+     {{limit, max_frame}, "longer than a message"},
+     {{limit, max_leases}, "max_leases"},
+     {{locked, unknown}, "another program"},
+     {{not_leased, [3, 4]}, "[3,4]"},
+     {{lease_lost, 7}, "item 7"},
      {{locked, 'd@h'}, "shared"},
      {{damaged, <<"slot A">>}, "slot A"},
      {{corrupt, 17}, "17"},
@@ -57,7 +61,7 @@ an_error_tuple_is_taken_too_test() ->
 arguments_are_named_test_() ->
     [{lists:flatten(io_lib:format("~s ~0p", [Function, Args])),
       fun() ->
-              Explained = explained(Function, Args, none),
+              Explained = explained(emmap, Function, Args, none),
               ?assertEqual([Argument], maps:keys(Explained)),
               ?assertNotEqual(nomatch, string:find(maps:get(Argument, Explained), Word))
       end} || {Function, Args, Argument, Word} <-
@@ -80,14 +84,48 @@ arguments_are_named_test_() ->
                    {call, ["f", 3], 2, "request"},
                    {sync, [17], 1, "handle"}]].
 
+arguments_of_queues_are_named_test_() ->
+    Fun = fun(_) -> ok end,
+    [{lists:flatten(io_lib:format("~s ~0p", [Function, Args])),
+      fun() ->
+              Explained = explained(emmap_queue, Function, Args, none),
+              ?assertEqual([Argument], maps:keys(Explained)),
+              ?assertNotEqual(nomatch, string:find(maps:get(Argument, Explained), Word))
+      end} || {Function, Args, Argument, Word} <-
+                  [{push, [17, x], 1, "process"},
+                   {push, ["q", x, 10], 3, "level"},
+                   {push_many, ["q", [a | b]], 2, "list"},
+                   {push_async, ["q", x], 1, "handle"},
+                   {barrier, [{jobs, 'a@b'}], 1, "handle"},
+                   {close, [self()], 1, "handle"},
+                   {open, [{q}, 0, []], 1, "name"},
+                   {open, ["q", -1, []], 2, "non-negative"},
+                   {pop_wait, ["q", soon], 2, "milliseconds"},
+                   {pop_many, ["q", 0], 2, "positive"},
+                   {pop_many, ["q", 1, -1], 3, "milliseconds"},
+                   {take, ["q", 0, 0], 3, "default"},
+                   {take_many, ["q", 1, 0, never], 4, "default"},
+                   {ack, ["q", a], 2, "integer"},
+                   {ack_many, ["q", [1, a]], 2, "list"},
+                   {release, ["q", 1, -1], 3, "integer"},
+                   {release_many, ["q", 1], 2, "list"},
+                   {kick, ["q", 0], 2, "positive"},
+                   {peek_many, ["q", 0], 2, "positive"},
+                   {subscribe, ["q", 0], 2, "positive"},
+                   {unsubscribe, ["q", me], 2, "reference"},
+                   {unsubscribe, ["q", make_ref()], 2, "no subscription"},
+                   {try_pop, ["q", fun erlang:max/2], 2, "one argument"},
+                   {pop, ["q", 0, Fun], 3, "two arguments"},
+                   {rpeek, [pid, 0, Fun], 3, "two arguments"}]].
+
 a_wrong_option_is_named_test() ->
     ?assertEqual(#{2 => "foo is no option here, or has a wrong value"},
-                 explained(open, ["f", [foo]], {bad_option, foo})).
+                 explained(emmap, open, ["f", [foo]], {bad_option, foo})).
 
-explained(Function, Args, Cause) ->
-    try emmap_error:badarg(emmap, Function, Args, Cause)
+explained(Module, Function, Args, Cause) ->
+    try emmap_error:badarg(Module, Function, Args, Cause)
     catch
         error:badarg:Stack ->
-            ?assertMatch([{emmap, Function, Args, _} | _], Stack),
+            ?assertMatch([{Module, Function, Args, _} | _], Stack),
             emmap_error:format_error(badarg, Stack)
     end.
