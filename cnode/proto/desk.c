@@ -393,6 +393,7 @@ bool desk_open(struct entry *e)
 static void desk_tend(struct entry *e)
 {
     struct desk *d = &e->desk;
+    waiter_fail_closed(d);
     end_waits(e);
     if (e->busy || e->object.kind != OBJECT_QUEUE) {
         schedule(e);
@@ -426,6 +427,6 @@ void desk_close(struct entry *e)
     heap_fini(&d->wait_ends);
     heap_fini(&d->lease_ends);
     buf_fini(&d->reply);
-    d->stalled = d->failed = d->returns = d->checkpoint_wanted = false;
+    d->stalled = d->failed = d->closes = d->returns = d->checkpoint_wanted = false;
     not_soon(e->server, d);
 }

@@ -15,6 +15,7 @@ struct desk {
     struct heap lease_ends;
     bool returns; /* leases are over that could not be returned yet */
     bool failed;  /* and all have been told */
+    bool closes;  /* some wait by a handle that is closed */
 
     struct heap_node due; /* in server.due */
     bool soon;

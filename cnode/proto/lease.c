@@ -110,12 +110,26 @@ static void give_up(struct lease *l, struct entry *e)
     desk_tend_soon(e);
 }
 
+/* A call makes the newest the first. */
+static struct lease *in_order(struct lease *list)
+{
+    struct lease *ordered = NULL;
+    struct lease *l;
+    struct lease *next;
+    LL_FOREACH_SAFE2(list, l, next, next_of_call)
+    {
+        LL_PREPEND2(ordered, l, next_of_call);
+    }
+    return ordered;
+}
+
 void lease_settle(struct lease *list, const struct lessee *to)
 {
     struct holder *h = list == NULL ? NULL : holder_of(to->client, to->pid);
     struct grant *g = h != NULL && to->ref.len > 0 ? grant_of(to->client, to->ref) : NULL;
     struct lease *l;
     struct lease *next;
+    list = in_order(list);
     LL_FOREACH_SAFE2(list, l, next, next_of_call)
     {
         if (h == NULL)

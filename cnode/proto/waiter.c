@@ -7,7 +7,7 @@
 
 bool waiter_is_able(const struct waiter *w)
 {
-    return !w->gone && !w->served && (!w->subscription || w->unacked < w->credit);
+    return !w->gone && !w->closed && !w->served && (!w->subscription || w->unacked < w->credit);
 }
 
 /* Changes something of it that may make it able or not. */
@@ -407,6 +407,15 @@ void waiter_fail_all(struct desk *d, enum err why)
         waiter_fail(d->first, why); /* NOLINT: it takes itself out */
 }
 
+static void set_closed(struct waiter *w)
+{
+    const bool was_able = waiter_is_able(w);
+    w->closed = true;
+    count(w, was_able);
+    w->entry->desk.closes = true;
+    desk_tend_soon(w->entry);
+}
+
 void waiter_end_handle(struct entry *e, uint64_t handle)
 {
     struct waiter *w;
@@ -416,6 +425,20 @@ void waiter_end_handle(struct entry *e, uint64_t handle)
         if (w->handle == handle && w->subscription)
             end(w);
         else if (w->handle == handle)
+            set_closed(w);
+    }
+}
+
+void waiter_fail_closed(struct desk *d)
+{
+    struct waiter *w;
+    struct waiter *next;
+    if (!d->closes)
+        return;
+    d->closes = false;
+    DL_FOREACH_SAFE(d->first, w, next)
+    {
+        if (w->closed)
             waiter_fail(w, ERR_CLOSED);
     }
 }

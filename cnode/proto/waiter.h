@@ -20,6 +20,7 @@ struct waiter {
     struct heap_node node; /* when its time is over */
     bool served;           /* a worker is at it */
     bool gone;             /* nobody waits for it any more; freed when the worker is done */
+    bool closed;           /* its handle is; it is told so soon */
     bool subscription;
     uint64_t credit;
     uint64_t unacked;
@@ -57,10 +58,12 @@ void waiter_give(struct waiter *w, struct span reply, struct lease *leased);
 void waiter_took(struct waiter *w);
 void waiter_acked(struct waiter *w);
 
-/* All of a holder's; all of a queue's; those that came by a handle. */
+/* All of a holder's; all of a queue's; those that came by a handle. The last may be within an
+ * answer: requests are told by waiter_fail_closed, when the desk is tended. */
 void waiter_end_all(struct holder *h);
 void waiter_fail_all(struct desk *d, enum err why);
 void waiter_end_handle(struct entry *e, uint64_t handle);
+void waiter_fail_closed(struct desk *d);
 
 /* A call of this reference was cancelled. */
 void waiter_take_back(struct client *c, struct span ref);
