@@ -92,35 +92,34 @@ static uint64_t lost_ahead(const struct queue *q)
     return n;
 }
 
-/* A JUMP may pass over records that a power cut undid; where it is damaged they come to light. Each
- * of them has a greater number than the log goes on with behind it, less than a record away.
- * *until: where it does so, NO_POSITION: nowhere. */
+/* A JUMP may pass over records that a power cut undid; where it is damaged they come to light. Such
+ * a record is known by a later one with a lesser number: it is of a later life, and less than the
+ * longest record away. *until: where that is, NO_POSITION: nowhere. */
 static enum err find_lesser(struct object *o, const struct turn *t,
                             const struct record_fields *from, const struct spot *at,
                             uint64_t *until)
 {
-    const uint64_t tail = o->queue->logs[LOG_MAIN].tail;
+    const struct queue *q = o->queue;
+    const uint64_t tail = q->logs[LOG_MAIN].tail;
     const uint64_t most = at->pos + RECORD_LONGEST;
     uint64_t pos = at->pos + record_size(from->length);
-    uint64_t seq = from->seq + 1;
-    struct record_fields f = *from;
+    uint32_t epoch = from->epoch;
     *until = NO_POSITION;
-    while (pos < tail && pos < most && f.epoch <= from->epoch) {
+    while (pos < tail && pos < most && epoch != q->epoch) { /* what this life wrote is in order */
+        struct record_fields f;
         struct spot here;
         enum err e = record_head(o, t, LOG_MAIN, pos, &f, &here);
         if (e != OK && e != ERR_DAMAGED)
             return e;
-        if (e == OK && f.seq < seq) {
+        const bool later = e == OK && f.epoch >= from->epoch;
+        if (later && f.seq <= from->seq) {
             *until = pos;
             return OK;
         }
-        if (e == OK)
-            seq = f.seq + record_is_item(&f);
-        else
-            f.epoch = from->epoch;
-        pos += e == OK ? record_size(f.length) : 8;
+        epoch = later ? f.epoch : epoch;
+        pos += later ? record_size(f.length) : 8;
     }
-    if (pos >= tail && seq > o->queue->logs[LOG_MAIN].tail_seq)
+    if (pos >= tail && q->logs[LOG_MAIN].tail_seq <= from->seq)
         *until = tail;
     return OK;
 }
