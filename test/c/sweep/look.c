@@ -30,18 +30,28 @@ static bool same_payload(const struct side *s, const struct record_fields *f,
                          const uint8_t *payload)
 {
     uint8_t expected[MODEL_LONGEST];
-    const size_t len = model_payload(&s->model.items[f->seq], expected);
+    const size_t len = model_payload(&s->model.items[f->seq].content, expected);
     return f->length == len && memcmp(expected, payload, len) == 0;
+}
+
+static bool is_content(const struct content *c, struct span bytes)
+{
+    uint8_t expected[MODEL_LONGEST];
+    const size_t len = model_payload(c, expected);
+    return bytes.len == c->len && memcmp(expected + (len - c->len), bytes.at, bytes.len) == 0;
 }
 
 bool look_same(const struct side *s, uint64_t seq, struct span bytes)
 {
-    uint8_t expected[MODEL_LONGEST];
-    if (seq == 0 || seq >= s->model.tail)
-        return false;
-    const struct model_item *item = &s->model.items[seq];
-    const size_t len = model_payload(item, expected);
-    return bytes.len == item->len && memcmp(expected + (len - item->len), bytes.at, bytes.len) == 0;
+    return seq > 0 && seq < s->model.tail && is_content(&s->model.items[seq].content, bytes);
+}
+
+bool look_former(const struct side *s, uint64_t seq, struct span bytes)
+{
+    for (unsigned i = 0; i < 4; i++)
+        if (seq > 0 && seq < MODEL_ITEMS && is_content(&s->model.items[seq].former[i], bytes))
+            return true;
+    return false;
 }
 
 static bool see_item(struct side *s, struct object *o, const struct record_fields *f,

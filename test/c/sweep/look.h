@@ -18,6 +18,9 @@ void look_at(struct side *s, const struct image *image, bool killed);
 /* The bytes of an item, as a consumer gets them: are they those that were pushed? */
 bool look_same(const struct side *s, uint64_t seq, struct span bytes);
 
+/* Are they those of a push of this number that was undone? */
+bool look_former(const struct side *s, uint64_t seq, struct span bytes);
+
 /* Images of all sides at this moment. */
 void look_after_cut(void);
 void look_after_kill(void);

@@ -54,6 +54,7 @@ static bool stands_for(uint64_t value, const struct queue_options *o)
 
 void model_init(struct model *m)
 {
+    memset(m->items, 0, m->used * sizeof m->items[0]);
     memset(m, 0, offsetof(struct model, items));
     m->low = m->durable_tail = m->tail = 1;
     m->now = 1;
@@ -96,9 +97,12 @@ void model_change(struct model *m, struct history *h, uint64_t value)
 struct model_item *model_push(struct model *m, uint32_t len)
 {
     struct model_item *item = &m->items[m->tail++];
-    memset(item, 0, offsetof(struct model_item, states));
-    item->tag = (uint32_t)chance_word();
-    item->len = len;
+    m->used = m->tail > m->used ? m->tail : m->used;
+    memmove(item->former + 1, item->former, sizeof item->former - sizeof item->former[0]);
+    item->former[0] = item->content;
+    item->content = (struct content){.tag = (uint32_t)chance_word(), .len = len};
+    item->moved_to = 0;
+    item->leased = item->moving = item->awake = false;
     item->states.n = 0;
     model_change(m, &item->states, 0);
     return item;
@@ -223,15 +227,15 @@ static void fill(uint8_t *bytes, uint32_t len, uint32_t tag)
         bytes[i] = (uint8_t)((uint8_t)(tag * 2654435761U >> (i % 4 * 8)) + i);
 }
 
-size_t model_payload(const struct model_item *item, uint8_t *bytes)
+size_t model_payload(const struct content *content, uint8_t *bytes)
 {
     size_t before = 0;
-    if (item->origin.seq != 0) {
-        struct origin_fields f = {.seq = item->origin.seq, .attempts = item->origin.attempts};
-        memcpy(f.uuid, item->origin.uuid, sizeof f.uuid);
+    if (content->origin.seq != 0) {
+        struct origin_fields f = {.seq = content->origin.seq, .attempts = content->origin.attempts};
+        memcpy(f.uuid, content->origin.uuid, sizeof f.uuid);
         memcpy(bytes, &f, sizeof f);
         before = sizeof f;
     }
-    fill(bytes + before, item->len, item->tag);
-    return before + item->len;
+    fill(bytes + before, content->len, content->tag);
+    return before + content->len;
 }

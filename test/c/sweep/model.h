@@ -22,11 +22,13 @@ struct history {
 enum { MODEL_DONE = 1 };
 
 struct model_item {
-    uint32_t tag; /* its bytes follow from it */
-    uint32_t len;
-    struct origin origin; /* seq 0: it was pushed here */
-    uint64_t moved_to;    /* its number in the other queue, once it is durable there */
-    bool leased;          /* in memory only, as the delay's end is */
+    struct content {
+        uint32_t tag; /* its bytes follow from it */
+        uint32_t len;
+        struct origin origin; /* seq 0: it was pushed here */
+    } content, former[4];     /* of the same number, in pushes that were undone */
+    uint64_t moved_to;        /* its number in the other queue, once it is durable there */
+    bool leased;              /* in memory only, as the delay's end is */
     bool moving;
     bool awake;
     struct history states;
@@ -36,6 +38,7 @@ struct model {
     uint64_t low;          /* all before are durably done */
     uint64_t durable_tail; /* items before it were pushed before the last durable point */
     uint64_t tail;         /* the next to be pushed */
+    uint64_t used;         /* of the places */
     uint64_t now;
     struct history options; /* see model_options */
     struct {                /* the operation under way */
@@ -86,7 +89,7 @@ uint64_t model_most(uint64_t value);
 bool model_drops(uint64_t value);
 enum { MODEL_OPTIONS = 1024 }; /* values */
 
-/* Its payload in the file; the length. */
-size_t model_payload(const struct model_item *item, uint8_t *bytes);
+/* The payload in the file; the length. */
+size_t model_payload(const struct content *content, uint8_t *bytes);
 
 #endif

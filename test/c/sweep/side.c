@@ -168,7 +168,7 @@ static void push(struct side *s, uint64_t n, uint64_t longest)
         return;
     for (uint64_t i = 0; i < n; i++) {
         const struct model_item *item = model_push(m, (uint32_t)below(longest + 1));
-        items[i] = span_of(bytes[i], model_payload(item, bytes[i]));
+        items[i] = span_of(bytes[i], model_payload(&item->content, bytes[i]));
     }
     enum err e = queue_push(&s->live, &side_now, items, n, &first);
     if (e != OK)
@@ -478,17 +478,16 @@ static void push_moved(struct side *to)
     uint64_t seq;
     const uint64_t tail = to->model.tail;
     const uint64_t value = history_value(&old->states);
-    if (tail + 2 >= MODEL_ITEMS || old->origin.seq != 0 || drop(&to->model, 1) != OK) {
+    if (tail + 2 >= MODEL_ITEMS || old->content.origin.seq != 0 || drop(&to->model, 1) != OK) {
         give_up_moving();
         return;
     }
-    struct model_item *item = model_push(&to->model, old->len);
-    const uint32_t tag = old->tag;
-    item->tag = tag;
-    const size_t len = model_payload(item, bytes);
-    item->origin = (struct origin){.seq = moving.seq, .attempts = state_attempts(value)};
-    memcpy(item->origin.uuid, sides[0].uuid, sizeof item->origin.uuid);
-    enum err e = queue_push_moved(&to->live, &side_now, &item->origin, span_of(bytes, len), &seq);
+    struct content *c = &model_push(&to->model, old->content.len)->content;
+    c->tag = old->content.tag;
+    const size_t len = model_payload(c, bytes);
+    c->origin = (struct origin){.seq = moving.seq, .attempts = state_attempts(value)};
+    memcpy(c->origin.uuid, sides[0].uuid, sizeof c->origin.uuid);
+    enum err e = queue_push_moved(&to->live, &side_now, &c->origin, span_of(bytes, len), &seq);
     must_be(e == OK ? seq == tail : is_no_space(e), err_atom(e));
     moving.there = seq;
     if (e == OK)
