@@ -165,6 +165,14 @@ static enum err choose_slot(struct object *o, char why[QUEUE_WHY])
     return good ? OK : ERR_DAMAGED;
 }
 
+/* A page that was not written whole must not become so by words of the next that goes there: its
+ * hash has to go. */
+static void spoil(struct object *o, uint64_t at)
+{
+    static const uint64_t none;
+    (void)put_bytes(&o->map, at + o->queue->limits->page - sizeof none, &none, sizeof none);
+}
+
 /* Without a whole page of options the queue serves without bounds: nothing is lost by that. */
 static enum err choose_options(struct object *o)
 {
@@ -178,8 +186,10 @@ static enum err choose_options(struct object *o)
         struct queue_options options;
         uint64_t opt_seq;
         const uint64_t at = header_options_at(q->limits, i);
-        if (!guard_copy(page, o->map.at + at, q->limits->page) || !header_check(q, page, at))
+        if (!guard_copy(page, o->map.at + at, q->limits->page) || !header_check(q, page, at)) {
+            spoil(o, at);
             continue;
+        }
         header_read_options(q->limits, page, &options, &opt_seq);
         if ((opt_seq & 1) != i || opt_seq <= q->opt_seq)
             continue;
