@@ -178,6 +178,11 @@ void disk_settle(struct disk_file *f)
     complete(f, false);
 }
 
+static uint8_t *sector_of(uint8_t *bytes, uint32_t sector)
+{
+    return bytes + (size_t)sector * DISK_SECTOR;
+}
+
 /* What counts as written may leave the cache; what has been stored since may not. */
 static void drop_some(struct disk_file *f)
 {
@@ -191,7 +196,7 @@ static void drop_some(struct disk_file *f)
         return;
     for (uint32_t s = 0; s < DISK_SECTORS; s++)
         if (!dirty[s] && one_in(4))
-            memcpy(f->seen + s * DISK_SECTOR, f->kept + s * DISK_SECTOR, DISK_SECTOR);
+            memcpy(sector_of(f->seen, s), sector_of(f->kept, s), DISK_SECTOR);
     end_of_file(f->seen, f->seen_size);
     memcpy(f->mapped, f->seen, sizeof f->mapped);
 }
@@ -199,7 +204,7 @@ static void drop_some(struct disk_file *f)
 static void mark_lost(struct disk_file *f)
 {
     for (uint32_t s = 0; s < DISK_SECTORS; s++)
-        f->lost[s] = memcmp(f->seen + s * DISK_SECTOR, f->kept + s * DISK_SECTOR, DISK_SECTOR) != 0;
+        f->lost[s] = memcmp(sector_of(f->seen, s), sector_of(f->kept, s), DISK_SECTOR) != 0;
     for (size_t i = 0; i < f->n; i++)
         if (f->words[i].at != NO_WORD)
             f->lost[f->words[i].at / DISK_SECTOR] = true; /* with its page */

@@ -5,7 +5,7 @@
 #include "sweep/side.h"
 
 /* look_open opens an image in the scratch file, one at a time. */
-enum err look_open(struct object *o, const struct image *image, char why[QUEUE_WHY]);
+enum err look_open(struct object *o, const struct image *image, char refused[QUEUE_WHY]);
 void look_close(struct object *o);
 
 /* look_see takes note in s->seen of all that the opened queue holds: each once, and as it was
