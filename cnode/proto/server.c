@@ -437,15 +437,24 @@ static bool with_object(struct buf *to, struct span request, const struct proces
     return !to->failed;
 }
 
+/* As op_decode says it. */
 static void reply_unknown(struct buf *out, struct span request)
 {
     struct term t = term_in(request);
-    const bool is_tuple = term_tag(&t) == ERL_SMALL_TUPLE_EXT && term_tuple(&t) > 0;
+    const int tag = term_tag(&t);
+    if (tag == ERL_SMALL_TUPLE_EXT || tag == ERL_LARGE_TUPLE_EXT)
+        term_tuple(&t);
+    struct term name = t;
+    term_atom_bytes(&t);
+    if (t.bad) {
+        reply_error(out, ERR_BADARG);
+        return;
+    }
     reply_tuple(out, 2);
     reply_atom(out, "error");
     reply_tuple(out, 2);
     reply_atom(out, "unknown_request");
-    reply_raw(out, is_tuple ? term_any(&t) : request);
+    reply_raw(out, term_any(&name));
 }
 
 static void queue_call(struct client *c, const struct process *p, struct term *t)
