@@ -450,7 +450,7 @@ static void give_up_moving(void)
     struct item *found = o->queue == NULL ? NULL : queue_find(o, moving.seq);
     if (found != NULL)
         queue_release(o, &side_now, found, 0);
-    item->moving = item->leased = item->awake = false;
+    item->moving = item->leased = false;
     moving.seq = 0;
 }
 
@@ -604,10 +604,23 @@ static void live_on(struct side *s, const struct image *image, bool power, bool 
         violation("it does not open again: %s %s", err_atom(e), refused);
 }
 
+/* What has failed can be read, and is not changed. */
+static void try_in_vain(struct side *s)
+{
+    const struct span item = span_of("x", 1);
+    uint64_t seq;
+    const size_t n = s->disk.n;
+    must_be(queue_push(&s->live, &side_now, &item, 1, &seq) == ERR_EIO && s->disk.n == n,
+            "a failed queue takes items");
+    must_be(object_sync(&s->live) == ERR_EIO, "a failed queue can be synced");
+}
+
 void side_recover(struct side *s)
 {
     static struct image image;
     give_up_moving();
+    if (s->live.queue != NULL)
+        try_in_vain(s);
     while (s->pending) {
         checkpoint_run(&s->live);
         go(s, false);
