@@ -1,5 +1,5 @@
-%% Queues as users meet them: by the wrapper, by plain calls from nodes without it, between nodes,
-%% through kills, on a full disk.
+%% Queues as users meet them: items in, items out, looking, bounds; by the wrapper, by plain calls
+%% to the daemon, by calls to a registered queue. Leases are lease_SUITE's.
 -module(queue_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -7,6 +7,7 @@
 -compile([export_all, nowarn_export_all]).
 
 -import(emmap_test, [on/2, until/1]).
+-import(emmap_queue_face, [with/3, with/5, call/2]).
 
 -define(DEADLINE, 20000).
 
@@ -17,111 +18,348 @@ all() ->
     [{group, Group} || {Group, _, _} <- groups()].
 
 groups() ->
-    [{items, [],
+    emmap_queue_face:groups(
       [items_leave_in_the_order_of_arrival, every_kind_of_term_comes_out_as_it_went_in,
-       compressed_items_come_out_as_they_went_in, items_of_many_sizes_pass,
-       what_is_no_queue_is_badarg, results_and_exceptions_are_as_documented,
-       bounds_are_kept, the_oldest_are_dropped, options_stay_in_the_file,
-       looking_takes_nothing_out, folds_look_at_all, a_fold_stops_where_it_is_told_to,
-       a_fold_that_fails_loses_nothing, erase_takes_all, info_tells, the_names_of_old_work,
-       batches_and_casts, a_name_is_enough, what_is_given_is_checked]},
-     {leases, [],
-      [an_item_belongs_to_one_process, what_a_process_held_comes_back_when_it_ends,
-       what_a_node_held_comes_back_when_it_is_killed, a_delay_is_kept,
-       worn_out_items_are_put_aside, dead_letters_have_a_queue, try_pop_gives_back_on_an_exception,
-       a_call_that_is_given_up_gets_nothing, a_plain_call_that_is_given_up_gets_nothing,
-       many_who_wait_get_one_each, a_subscriber_gets_what_it_can_bear,
-       a_subscriber_that_stops_gives_back, a_lost_connection_ends_a_subscription]},
-     {processes, [],
-      [a_queue_in_a_supervision_tree, a_registered_queue_is_called_by_its_name,
-       its_end_is_heard, its_name_outlives_the_daemon, a_name_has_one_file]},
-     {life, [],
-      [many_producers_keep_their_order, what_was_acknowledged_outlives_kills,
-       a_second_daemon_is_told_who_has_the_file, a_full_disk_refuses_pushes_only]}].
+       items_of_many_sizes_pass, lists_of_items_are_pushed_whole, looking_takes_nothing_out,
+       looking_begins_where_it_is_told_to, bounds_are_kept, bytes_are_bounded,
+       the_oldest_are_dropped, what_is_not_ready_is_not_dropped, options_stay_in_the_file,
+       erase_takes_all, info_tells, a_wrong_request_changes_nothing, items_outlive_their_handles,
+       many_producers_keep_their_order, consumers_share_what_producers_push])
+    ++ [{functions, [],
+         [compressed_items_come_out_as_they_went_in, what_is_no_queue_is_badarg,
+          results_and_exceptions_are_as_documented, folds_look_at_all,
+          a_fold_stops_where_it_is_told_to, a_fold_that_fails_loses_nothing,
+          folds_by_name_take_all, the_names_of_old_work, batches_and_casts,
+          a_lost_connection_tells_of_lost_casts, what_is_given_is_checked,
+          a_queue_in_a_supervision_tree]},
+        {messages, [],
+         [a_name_is_enough, a_batch_is_answered_in_order, casts_are_done_in_order,
+          a_wrong_request_is_named, an_item_that_fits_in_fits_out,
+          damaged_requests_hurt_only_their_sender, giant_lists_are_refused_or_done]},
+        {life, [],
+         [two_nodes_share_a_queue, a_second_daemon_is_told_who_has_the_file,
+          a_file_that_is_no_queue_is_untouched, a_full_disk_refuses_pushes_only]}].
 
-init_per_suite(Config0) ->
-    Config = emmap_test:start(Config0),
-    Daemon = #{node := D} = emmap_test:start_daemon(Config, #{}),
-    Node = emmap_test:start_node(Config, #{application => [{daemon, external}, {node, D}]}),
-    [{daemon, Daemon}, {client, Node} | Config].
+init_per_suite(Config) ->
+    emmap_queue_face:start(Config).
 
 end_per_suite(Config) ->
-    ok = emmap_test:stop_node(?config(client, Config)),
-    _ = emmap_test:stop_daemon(?config(daemon, Config)),
-    emmap_test:stop(Config).
+    emmap_queue_face:stop(Config).
 
-%% Runs Fun(Q) on the client node with a new queue of the case's own.
-with(Config, Case, Fun) ->
-    with(Config, Case, 0, [], Fun).
-
-with(Config, Case, Size, Options, Fun) ->
-    on(?config(client, Config), fun() ->
-        {ok, Q} = emmap_queue:open(atom_to_list(Case), Size, Options),
-        Fun(Q),
-        emmap_queue:close(Q)
-    end).
-
-%%% Items.
+%%% By every face.
 
 items_leave_in_the_order_of_arrival(Config) ->
     with(Config, ?FUNCTION_NAME, fun(Q) ->
-        nil = emmap_queue:pop(Q),
-        ok = emmap_queue:push(Q, one),
-        ok = emmap_queue:push_many(Q, [two, three]),
-        ok = emmap_queue:push_many(Q, []),
-        3 = emmap_queue:length(Q),
-        one = emmap_queue:pop(Q),
-        {ok, two} = emmap_queue:pop_wait(Q, 0),
-        {ok, [three]} = emmap_queue:pop_many(Q, 9),
-        {ok, []} = emmap_queue:pop_many(Q, 9),
-        {ok, []} = emmap_queue:pop_many(Q, 9, 10),
-        empty = emmap_queue:pop_wait(Q, 10),
-        true = emmap_queue:is_empty(Q)
+        nil = Q(pop, []),
+        ok = Q(push, [one]),
+        ok = Q(push_many, [[two, three]]),
+        ok = Q(push_many, [[]]),
+        3 = Q(length, []),
+        one = Q(pop, []),
+        {ok, two} = Q(pop_wait, [0]),
+        {ok, [three]} = Q(pop_many, [9]),
+        {ok, []} = Q(pop_many, [9]),
+        {ok, []} = Q(pop_many, [9, 10]),
+        empty = Q(pop_wait, [10]),
+        empty = Q(take, []),
+        {ok, []} = Q(take_many, [9, 0]),
+        0 = Q(length, [])
     end).
 
 every_kind_of_term_comes_out_as_it_went_in(Config) ->
     with(Config, ?FUNCTION_NAME, fun(Q) ->
-        Terms = [nil, [], "text", <<>>, <<1, 2, 3>>, <<1:3>>, 0, -1, 255, 256, 1 bsl 31,
-                 -(1 bsl 63), 1 bsl 64, -(1 bsl 4000), 1.5, -0.0, a, 'ä', '', true, {}, {1}, #{},
-                 #{a => #{b => [1 | 2]}}, [1, 2, 3], [300], lists:seq(1, 500), [[[[]]]],
-                 self(), make_ref(), fun erlang:node/0, fun(X) -> X + length(Config) end,
-                 list_to_tuple(lists:seq(1, 300)), {error, full}, {'$emmap_zip', <<1>>},
-                 {'$emmap_zip', term_to_binary(x)}, empty],
-        [ok = emmap_queue:push(Q, T) || T <- Terms],
-        [{ok, T} = emmap_queue:pop_wait(Q, 0) || T <- Terms],
-        ok = emmap_queue:push_many(Q, Terms),
-        {ok, Terms} = emmap_queue:pop_many(Q, length(Terms))
+        Terms = terms(),
+        [ok = Q(push, [T]) || T <- Terms],
+        [{ok, T} = Q(pop_wait, [0]) || T <- Terms],
+        ok = Q(push_many, [Terms]),
+        {ok, [First | _]} = Q(peek_many, [1]),
+        true = First =:= {length(Terms) + 1, hd(Terms)},
+        {ok, Terms} = Q(pop_many, [length(Terms)])
     end).
 
-compressed_items_come_out_as_they_went_in(Config) ->
+terms() ->
+    Local = length(pid_to_list(self())),
+    [nil, [], "text", <<>>, <<1, 2, 3>>, <<1:3>>, 0, -1, 255, 256, 1 bsl 31, -(1 bsl 63), 1 bsl 64,
+     -(1 bsl 4000), 1.5, -0.0, a, 'ä', '', binary_to_atom(binary:copy(<<"ü"/utf8>>, 255)), true, {},
+     {1}, #{}, #{a => #{b => [1 | 2]}}, [1, 2, 3], [300], lists:seq(1, 500), [a | b], [[[[]]]],
+     self(), make_ref(), fun erlang:node/0, fun(X) -> X + Local end, {error, full}, {error, badarg},
+     list_to_tuple(lists:seq(1, 300)), maps:from_list([{N, N} || N <- lists:seq(1, 100)]),
+     empty, {ok, a}, {reply, a}].
+
+items_of_many_sizes_pass(Config) ->
     with(Config, ?FUNCTION_NAME, fun(Q) ->
+        Sizes = [1, 100, 4000, 4096, 8200, 65536, 300000, 1000000, 20000000, 7],
+        [ok = Q(push, [sized(N, Size)]) || {N, Size} <- numbered(Sizes)],
+        [true = Q(pop, []) =:= sized(N, Size) || {N, Size} <- numbered(Sizes)],
+        {error, {limit, max_frame}} = Q(push, [sized(1, 70000000)]),
+        nil = Q(pop, [])
+    end).
+
+sized(N, Size) ->
+    binary:copy(<<N>>, Size).
+
+numbered(List) ->
+    lists:zip(lists:seq(1, length(List)), List).
+
+lists_of_items_are_pushed_whole(Config) ->
+    with(Config, ?FUNCTION_NAME, 0, [{max_items, 1000}], fun(Q) ->
+        ok = Q(push_many, [lists:seq(1, 255)]), % on the wire a string
+        ok = Q(push_many, [lists:seq(256, 900)]),
+        {error, full} = Q(push_many, [lists:seq(1, 101)]),
+        900 = Q(length, []),
+        ok = Q(push_many, [lists:seq(901, 1000)]),
+        {ok, Items} = Q(pop_many, [2000]),
+        true = Items =:= lists:seq(1, 1000)
+    end).
+
+looking_takes_nothing_out(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        {ok, []} = Q(peek_many, [1]),
+        ok = Q(push_many, [[a, b, c]]),
+        {ok, [{1, a}, {2, b}]} = Q(peek_many, [2]),
+        {ok, [{1, a}, {2, b}, {3, c}]} = Q(peek_many, [9]),
+        {ok, 1, 1, a} = Q(take, []),
+        {ok, [{2, b}, {3, c}]} = Q(peek_many, [9]),
+        ok = Q(bury, [1]),
+        {ok, [{1, 1, a}]} = Q(peek_buried, [9]),
+        2 = Q(length, []),
+        {ok, [{2, 1, b}, {3, 1, c}]} = Q(take_many, [9])
+    end).
+
+looking_begins_where_it_is_told_to(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = Q(push_many, [lists:seq(1, 10)]),
+        {ok, 1, 1, 1} = Q(take, []),
+        {ok, [{4, 4}, {5, 5}]} = Q(request, [{peek_many, 2, 4}]),
+        {ok, [{4, 4}, {3, 3}]} = Q(request, [{rpeek_many, 2, 4}]),
+        {ok, [{10, 10}]} = Q(request, [{peek_many, 9, 10}]),
+        {ok, []} = Q(request, [{peek_many, 9, 11}]),
+        {ok, [{10, 10}, {9, 9}]} = Q(request, [{rpeek_many, 2, 1 bsl 63}]),
+        {ok, [{2, 2}]} = Q(request, [{rpeek_many, 9, 2}]),
+        {ok, []} = Q(request, [{rpeek_many, 9, 1}])
+    end).
+
+bounds_are_kept(Config) ->
+    with(Config, ?FUNCTION_NAME, 0, [{max_items, 3}], fun(Q) ->
+        ok = Q(push_many, [[1, 2]]),
+        {error, full} = Q(push_many, [[3, 4]]),
+        ok = Q(push, [3]),
+        {error, full} = Q(push, [4]),
+        {ok, 1, 1, 1} = Q(take, []),
+        ok = Q(bury, [1]),
+        {error, full} = Q(push, [4]), % the buried count
+        ok = Q(ack, [1]),
+        ok = Q(push, [4]),
+        {error, full} = Q(push, [5]),
+        2 = Q(pop, []),
+        ok = Q(push, [5]),
+        ok = Q(configure, [[{max_items, infinity}]]),
+        ok = Q(push, [6]),
+        {ok, [3, 4, 5, 6]} = Q(pop_many, [9])
+    end).
+
+bytes_are_bounded(Config) ->
+    with(Config, ?FUNCTION_NAME, 4000, [fixed_size], fun(Q) ->
+        Item = sized(1, 900),
+        [ok = Q(push, [Item]) || _ <- lists:seq(1, 4)],
+        {error, full} = Q(push, [Item]),
+        {error, full} = Q(push, [sized(1, 5000)]),
+        Item = Q(pop, []),
+        ok = Q(push, [Item]),
+        {error, full} = Q(push, [Item]),
+        #{max_bytes := 4000, overflow := reject, bytes := Bytes} = Q(info, []),
+        true = Bytes =< 4000,
+        ok = Q(configure, [[{max_bytes, infinity}]]),
+        ok = Q(push, [sized(1, 5000)])
+    end).
+
+the_oldest_are_dropped(Config) ->
+    with(Config, ?FUNCTION_NAME, 0, [{max_items, 3}, {overflow, drop_head}], fun(Q) ->
+        ok = Q(push_many, [[1, 2, 3]]),
+        ok = Q(push, [4]),
+        ok = Q(push_many, [[5, 6]]),
+        {ok, [{4, 4}, {5, 5}, {6, 6}]} = Q(peek_many, [9]),
+        {error, full} = Q(push_many, [[7, 8, 9, 10]]), % more than there can be
+        ok = Q(push_many, [[7, 8, 9]]),
+        #{dropped := 6, items := 3, popped := 0} = Q(info, []),
+        {ok, [7, 8, 9]} = Q(pop_many, [9])
+    end).
+
+what_is_not_ready_is_not_dropped(Config) ->
+    with(Config, ?FUNCTION_NAME, 0, [{max_items, 3}, {overflow, drop_head}], fun(Q) ->
+        ok = Q(push_many, [[1, 2, 3]]),
+        {ok, 1, 1, 1} = Q(take, []),
+        ok = Q(push, [4]),
+        {ok, [{3, 3}, {4, 4}]} = Q(peek_many, [9]),
+        {error, full} = Q(push_many, [[5, 6, 7]]),
+        {ok, [{3, 3}, {4, 4}]} = Q(peek_many, [9]),
+        {ok, [{3, 1, 3}, {4, 1, 4}]} = Q(take_many, [9]),
+        {error, full} = Q(push, [5]),
+        ok = Q(release, [1]),
+        ok = Q(push, [5]), % in the place of the one that is back
+        ok = Q(ack_many, [[3, 4]]),
+        {ok, [5]} = Q(pop_many, [9])
+    end).
+
+options_stay_in_the_file(Config) ->
+    Given = [{max_items, 7}, {max_bytes, 100000}, {lease_ms, 5000}, {max_attempts, 4},
+             {overflow, drop_head}, {dead_letter, "others"}],
+    with(Config, ?FUNCTION_NAME, 0, Given, fun(_) -> ok end),
+    with(Config, ?FUNCTION_NAME, 0, [{max_items, infinity}], fun(Q) ->
+        #{max_items := infinity, max_bytes := 100000, lease_ms := 5000, max_attempts := 4,
+          overflow := drop_head, dead_letter := Others} = Q(info, []),
+        <<"others">> = filename:basename(Others),
+        ok = Q(configure, [[{dead_letter, none}, {max_attempts, infinity}, {lease_ms, infinity}]]),
+        #{dead_letter := none, max_attempts := infinity, lease_ms := infinity,
+          max_bytes := 100000} = Q(info, [])
+    end).
+
+erase_takes_all(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = Q(push_many, [lists:seq(1, 100)]),
+        {ok, [{1, 1, 1}, {2, 1, 2}, {3, 1, 3}]} = Q(take_many, [3]),
+        ok = Q(bury, [2]),
+        ok = Q(release, [3, 3600000]),
+        ok = Q(erase, []),
+        {error, not_leased} = Q(ack, [1]),
+        {ok, []} = Q(peek_buried, [9]),
+        {ok, 0} = Q(kick, [9]),
+        nil = Q(pop, []),
+        #{items := 0, ready := 0, leased := 0, buried := 0, delayed := 0, bytes := 0,
+          next_id := 101} = Q(info, []),
+        ok = Q(push, [new]),
+        {ok, 101, 1, new} = Q(take, [])
+    end).
+
+info_tells(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        #{items := 0, bytes := 0, first_id := 1, next_id := 1} = Q(info, []),
+        ok = Q(push_many, [lists:seq(1, 6)]),
+        1 = Q(pop, []),
+        {ok, [{2, 1, 2}, {3, 1, 3}, {4, 1, 4}, {5, 1, 5}]} = Q(take_many, [4]),
+        ok = Q(bury, [3]),
+        ok = Q(release, [4, 3600000]),
+        ok = Q(ack, [5]),
+        #{kind := queue, items := 4, ready := 1, leased := 1, buried := 1, delayed := 1,
+          pushed := 6, popped := 1, acked := 1, dropped := 0, dead := 0, damaged := 0,
+          first_id := 2, next_id := 7, waiting := 0, subscribers := 0, bytes := Bytes,
+          oldest_ms := Oldest, head := Head, tail := Tail, next_tail := Tail, size := Size,
+          file_size := Size, read_only := false, durability := default} = Q(info, []),
+        true = Bytes > 0,
+        true = is_integer(Oldest) andalso Oldest >= 0 andalso Oldest < 60000,
+        true = Head < Tail
+    end).
+
+a_wrong_request_changes_nothing(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = Q(push_many, [[a, b, c]]),
+        {ok, 1, 1, a} = Q(take, []),
+        Before = state(Q),
+        _ = [{Request, badarg} = {Request, Q(Function, Args)}
+             || {Function, Args} = Request <- wrong_requests()],
+        Before = state(Q),
+        {error, not_leased} = Q(ack, [2]),
+        {error, not_leased} = Q(ack, [4711]),
+        {error, {not_leased, [2, 4711]}} = Q(ack_many, [[2, 4711]]),
+        Before = state(Q),
+        ok = Q(ack, [1])
+    end).
+
+state(Q) ->
+    {Q(peek_many, [9]), maps:with([items, ready, leased, buried, delayed, waiting, subscribers,
+                                   pushed, popped, acked], Q(info, []))}.
+
+wrong_requests() ->
+    [{push_many, [x]}, {push_many, [[x | y]]}, {push_many, [{x}]},
+     {pop_wait, [-1]}, {pop_wait, [soon]}, {pop_wait, [1.0]}, {pop_wait, [1 bsl 64]},
+     {pop_many, [0]}, {pop_many, [-1]}, {pop_many, [all]}, {pop_many, [1 bsl 64]},
+     {pop_many, [1, -1]}, {pop_many, [1, never]},
+     {take, [-1]}, {take, [soon]}, {take, [0, 0]}, {take, [0, -1]}, {take, [0, long]},
+     {take_many, [0]}, {take_many, [1, -1]}, {take_many, [1, 0, 0]}, {take_many, [[1]]},
+     {ack, [a]}, {ack, [-1]}, {ack, [1 bsl 64]}, {ack, [1.0]}, {ack, ["1"]},
+     {ack_many, [1]}, {ack_many, [[1, a]]}, {ack_many, [[1 | 1]]}, {ack_many, [[1, -1]]},
+     {release, [a]}, {release, [1, -1]}, {release, [1, soon]}, {release, [1, 1 bsl 64]},
+     {release_many, [a]}, {release_many, [[1, b]]},
+     {touch, [a]}, {bury, [-1]}, {kick, [0]}, {kick, [all]},
+     {peek_many, [0]}, {peek_many, [-1]}, {peek_buried, [0]}, {peek_buried, [x]},
+     {subscribe, [0]}, {subscribe, [-1]}, {subscribe, [many]}].
+
+items_outlive_their_handles(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = Q(push_many, [[a, b, c]]),
+        a = Q(pop, []),
+        {ok, 2, 1, b} = Q(take, [])
+    end),
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        %% its holder, a process of the first part, has ended
+        ok = until(fun() -> Q(length, []) =:= 2 end),
+        {ok, [{2, 2, b}, {3, 1, c}]} = Q(take_many, [9])
+    end).
+
+many_producers_keep_their_order(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        _ = emmap_test:in_parallel([fun() -> produce(Q, P, 200) end || P <- lists:seq(1, 16)]),
+        {ok, Items} = Q(pop_many, [10000]),
+        3200 = length(Items),
+        [true = of_producer(P, Items) =:= lists:seq(1, 200) || P <- lists:seq(1, 16)]
+    end).
+
+produce(Q, P, N) ->
+    [ok = Q(push, [{P, I}]) || I <- lists:seq(1, N)].
+
+of_producer(P, Items) ->
+    [N || {P1, N} <- Items, P1 =:= P].
+
+%% Each consumer sees each producer's items in order, and together they see each once.
+consumers_share_what_producers_push(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        Consumers = [fun() -> consume(Q, []) end || _ <- lists:seq(1, 8)],
+        Producers = [fun() -> produce(Q, P, 100) end || P <- lists:seq(1, 8)],
+        Ender = fun() ->
+            ok = until(fun() -> maps:get(popped, Q(info, [])) >= 800 end),
+            ok = Q(push_many, [[last || _ <- Consumers]])
+        end,
+        Results = emmap_test:in_parallel([Ender | Producers] ++ Consumers),
+        Got = lists:nthtail(9, Results),
+        [true = of_producer(P, Items) =:= lists:sort(of_producer(P, Items))
+         || Items <- Got, P <- lists:seq(1, 8)],
+        true = lists:sort(lists:append(Got)) =:= [{P, N} || P <- lists:seq(1, 8),
+                                                            N <- lists:seq(1, 100)]
+    end).
+
+consume(Q, Got) ->
+    case Q(pop_wait, [?DEADLINE]) of
+        {ok, last} -> lists:reverse(Got);
+        {ok, Item} -> consume(Q, [Item | Got])
+    end.
+
+%%% What only the functions do.
+
+compressed_items_come_out_as_they_went_in(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
         Item = {zip, lists:duplicate(10000, a)},
         [ok = emmap_queue:push(Q, Item, Level) || Level <- lists:seq(0, 9)],
         #{bytes := Bytes} = emmap_queue:info(Q),
         true = Bytes < 10 * 20000,
         Item = emmap_queue:peek_front(Q),
+        Item = emmap_queue:peek_back(Q),
         {ok, [{1, Item}]} = emmap_queue:peek_many(Q, 1),
         {ok, Id, 1, Item} = emmap_queue:take(Q),
+        ok = emmap_queue:bury(Q, Id),
+        {ok, [{Id, 1, Item}]} = emmap_queue:peek_buried(Q, 1),
         ok = emmap_queue:ack(Q, Id),
         Item = emmap_queue:try_pop(Q, fun(I) -> I end),
+        {ok, [{Id3, 1, Item}]} = emmap_queue:take_many(Q, 1),
+        ok = emmap_queue:ack(Q, Id3),
         {ok, [Item, Item]} = emmap_queue:pop_many(Q, 2),
-        6 = emmap_queue:pop(Q, 0, fun(I, N) when I =:= Item -> {cont, N + 1} end)
+        5 = emmap_queue:pop(Q, 0, fun(I, N) when I =:= Item -> {cont, N + 1} end),
+        %% what only looks like one of these is an item like any other
+        Alike = [{'$emmap_zip', <<1>>}, {'$emmap_zip', term_to_binary(x)}, {'$emmap_zip', a}],
+        [ok = emmap_queue:push(Q, Like) || Like <- Alike],
+        ok = emmap_queue:push_many(Q, Alike),
+        {ok, Got} = emmap_queue:pop_many(Q, 6),
+        Got = Alike ++ Alike
     end).
-
-items_of_many_sizes_pass(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        Sizes = [1, 100, 4000, 4096, 8200, 65536, 300000, 1000000, 20000000, 7],
-        [ok = emmap_queue:push(Q, binary:copy(<<N>>, Size)) || {N, Size} <- numbered(Sizes)],
-        [begin
-             Item = emmap_queue:pop(Q),
-             Item = binary:copy(<<N>>, Size)
-         end || {N, Size} <- numbered(Sizes)],
-        {error, {limit, max_frame}} = emmap_queue:push(Q, binary:copy(<<1>>, 70000000)),
-        nil = emmap_queue:pop(Q)
-    end).
-
-numbered(List) ->
-    lists:zip(lists:seq(1, length(List)), List).
 
 what_is_no_queue_is_badarg(Config) ->
     on(?config(client, Config), fun() ->
@@ -129,6 +367,7 @@ what_is_no_queue_is_badarg(Config) ->
         {error, {wrong_kind, counters}} = emmap_queue:push(F, a),
         {error, {wrong_kind, counters}} = emmap_queue:open("no_queue", 0, []),
         {'EXIT', {badarg, _}} = (catch emmap_queue:push({a, b, c}, a)),
+        {'EXIT', {badarg, _}} = (catch emmap_queue:pop(4711)),
         {'EXIT', {{wrong_kind, counters}, _}} = (catch emmap_queue:pop(F)),
         {'EXIT', {noproc, _}} = (catch emmap_queue:pop(nobody_of_that_name)),
         ok = emmap:close_counters(C),
@@ -137,148 +376,108 @@ what_is_no_queue_is_badarg(Config) ->
     end).
 
 results_and_exceptions_are_as_documented(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        {'EXIT', {badarg, _}} = (catch emmap_queue:pop_many(Q, 0)),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:pop_wait(Q, -1)),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:push_many(Q, [a | b])),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:push_many(Q, a)),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:push(Q, a, 10)),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:take(Q, 0, 0)),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:peek(Q, 0, no_fun)),
-        {error, not_leased} = emmap_queue:ack(Q, 1),
-        {error, {not_leased, [1, 2]}} = emmap_queue:ack_many(Q, [1, 2]),
-        ok = emmap_queue:ack_many(Q, []),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        [{'EXIT', {badarg, _}} = (catch apply(emmap_queue, Function, [Q | Args]))
+         || {Function, Args} <- [{push, [a, 10]}, {push, [a, -1]}, {peek, [0, no_fun]},
+                                 {rpeek, [0, fun(_) -> ok end]}, {pop, [0, no_fun]},
+                                 {try_pop, [fun() -> ok end]}]],
         ok = emmap_queue:close(Q),
         ok = emmap_queue:close(Q),
-        {error, closed} = emmap_queue:push(Q, a),
-        {'EXIT', {closed, _}} = (catch emmap_queue:pop(Q)),
-        ok
-    end).
-
-bounds_are_kept(Config) ->
-    with(Config, ?FUNCTION_NAME, 4000, [fixed_size], fun(Q) ->
-        Item = binary:copy(<<"x">>, 900),
-        [ok = emmap_queue:push(Q, Item) || _ <- lists:seq(1, 4)],
-        {error, full} = emmap_queue:push(Q, Item),
-        {error, full} = emmap_queue:push(Q, binary:copy(<<"x">>, 5000)),
-        Item = emmap_queue:pop(Q),
-        ok = emmap_queue:push(Q, Item),
-        {ok, _} = emmap_queue:open(atom_to_list(bounds_are_kept), 0, [{max_bytes, infinity}]),
-        ok = emmap_queue:push(Q, Item)
-    end).
-
-the_oldest_are_dropped(Config) ->
-    with(Config, ?FUNCTION_NAME, 0, [{max_items, 3}, {overflow, drop_head}], fun(Q) ->
-        ok = emmap_queue:push_many(Q, [1, 2, 3]),
-        {ok, 1, 1, 1} = emmap_queue:take(Q),
-        ok = emmap_queue:push(Q, 4),
-        {ok, [{3, 3}, {4, 4}]} = emmap_queue:peek_many(Q, 9),
-        {error, full} = emmap_queue:push_many(Q, [5, 6, 7]),
-        #{dropped := 1, items := 3} = emmap_queue:info(Q)
-    end).
-
-options_stay_in_the_file(Config) ->
-    Given = [{max_items, 7}, {max_bytes, 100000}, {lease_ms, 5000}, {max_attempts, 4},
-             {overflow, drop_head}],
-    with(Config, ?FUNCTION_NAME, 0, Given, fun(_) -> ok end),
-    with(Config, ?FUNCTION_NAME, 0, [{max_items, infinity}], fun(Q) ->
-        #{max_items := infinity, max_bytes := 100000, lease_ms := 5000, max_attempts := 4,
-          overflow := drop_head} = emmap_queue:info(Q)
-    end).
-
-looking_takes_nothing_out(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        nil = emmap_queue:peek_front(Q),
-        nil = emmap_queue:peek_back(Q),
-        ok = emmap_queue:push_many(Q, [a, b, c]),
-        a = emmap_queue:peek_front(Q),
-        a = emmap_queue:inspect(Q),
-        c = emmap_queue:peek_back(Q),
-        {ok, [{1, a}, {2, b}]} = emmap_queue:peek_many(Q, 2),
-        {ok, 1, 1, a} = emmap_queue:take(Q),
-        {ok, [{2, b}, {3, c}]} = emmap_queue:peek_many(Q, 9),
-        2 = emmap_queue:length(Q)
+        [{error, closed} = apply(emmap_queue, Function, [Q | Args])
+         || {Function, Args} <- [{push, [a]}, {push, [a, 1]}, {push_many, [[a]]}, {push_async, [a]},
+                                 {enqueue, [a]}, {pop_wait, [0]}, {pop_many, [1]}, {take, []},
+                                 {take_many, [1]}, {ack, [1]}, {ack_many, [[1]]}, {release, [1]},
+                                 {release, [1, 1]}, {release_many, [[1]]}, {touch, [1]},
+                                 {bury, [1]}, {kick, [1]}, {peek_buried, [1]}, {peek_many, [1]},
+                                 {subscribe, [1]}, {erase, []}, {flush, []}, {sync, []},
+                                 {barrier, []}]],
+        [{'EXIT', {closed, _}} = (catch apply(emmap_queue, Function, [Q | Args]))
+         || {Function, Args} <- [{pop, []}, {dequeue, []}, {pop_and_purge, []}, {peek_front, []},
+                                 {peek_back, []}, {inspect, []}, {length, []}, {is_empty, []},
+                                 {purge, []}, {info, []}, {metadata, []},
+                                 {try_pop, [fun(I) -> I end]},
+                                 {pop, [0, fun(_, N) -> {cont, N} end]},
+                                 {peek, [0, fun(_, N) -> {cont, N} end]},
+                                 {rpeek, [0, fun(_, N) -> {cont, N} end]}]]
     end).
 
 folds_look_at_all(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
         All = lists:seq(1, 1000),
         ok = emmap_queue:push_many(Q, All),
         {ok, Leased} = emmap_queue:take_many(Q, 5),
         ok = emmap_queue:release_many(Q, [Id || {Id, _, _} <- Leased, Id =/= 3]),
         Seen = lists:delete(3, All),
-        Collect = fun(Item, Items) -> {cont, [Item | Items]} end,
-        Seen = lists:reverse(emmap_queue:peek(Q, [], Collect)),
-        Seen = emmap_queue:rpeek(Q, [], Collect),
-        Seen = lists:reverse(emmap_queue:pop(Q, [], Collect)),
+        Seen = lists:reverse(emmap_queue:peek(Q, [], fun collect/2)),
+        Seen = emmap_queue:rpeek(Q, [], fun collect/2),
+        [1, 2] = lists:reverse(emmap_queue:peek(Q, [], fun
+            (4, Items) -> {halt, Items};
+            (Item, Items) -> {cont, [Item | Items]}
+        end)),
+        Seen = lists:reverse(emmap_queue:pop(Q, [], fun collect/2)),
         0 = emmap_queue:length(Q),
         #{items := 1, leased := 1} = emmap_queue:info(Q)
     end).
 
+collect(Item, Items) ->
+    {cont, [Item | Items]}.
+
 a_fold_stops_where_it_is_told_to(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
         ok = emmap_queue:push_many(Q, lists:seq(1, 250)),
         Until = fun(120, S) -> {halt, S}; (Item, S) -> {cont, S + Item} end,
         7140 = emmap_queue:pop(Q, 0, Until),
         {ok, 120, 2, 120} = emmap_queue:take(Q),
-        {ok, 121, 1, 121} = emmap_queue:take(Q)
+        {ok, 121, 1, 121} = emmap_queue:take(Q),
+        #{leased := 2, ready := 129} = emmap_queue:info(Q)
     end).
 
 a_fold_that_fails_loses_nothing(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
         ok = emmap_queue:push_many(Q, [a, b, c]),
         {'EXIT', {because, _}} =
             (catch emmap_queue:pop(Q, 0, fun(a, S) -> {cont, S}; (b, _) -> error(because) end)),
+        thrown = (catch emmap_queue:pop(Q, 0, fun(b, _) -> throw(thrown) end)),
         {ok, [b, c]} = emmap_queue:pop_many(Q, 9)
     end).
 
-erase_takes_all(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:push_many(Q, lists:seq(1, 100)),
-        {ok, Id, 1, 1} = emmap_queue:take(Q),
-        {ok, Id2, 1, 2} = emmap_queue:take(Q),
-        ok = emmap_queue:bury(Q, Id2),
-        ok = emmap_queue:erase(Q),
-        {error, not_leased} = emmap_queue:ack(Q, Id),
-        {ok, []} = emmap_queue:peek_buried(Q, 9),
-        #{items := 0, next_id := 101} = emmap_queue:info(Q),
-        ok = emmap_queue:push(Q, new),
-        new = emmap_queue:pop(Q)
-    end).
-
-info_tells(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:push_many(Q, lists:seq(1, 5)),
-        1 = emmap_queue:pop(Q),
-        {ok, 2, 1, 2} = emmap_queue:take(Q),
-        {ok, 3, 1, 3} = emmap_queue:take(Q),
-        ok = emmap_queue:bury(Q, 3),
-        #{kind := queue, items := 4, ready := 2, leased := 1, buried := 1, pushed := 5,
-          popped := 1, acked := 0, first_id := 2, next_id := 6, waiting := 0, head := Head,
-          tail := Tail, next_tail := Tail, size := Size, file_size := Size} = emmap_queue:info(Q),
-        true = Head < Tail,
-        true = emmap_queue:metadata(Q) =/= #{},
-        #{kind := queue} = emmap:info(Q)
+folds_by_name_take_all(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap_queue:push_many(Q, lists:seq(1, 150)),
+        Name = atom_to_list(folds_by_name_take_all),
+        150 = length(emmap_queue:peek(Name, [], fun collect/2)),
+        150 = length(emmap_queue:pop(Name, [], fun collect/2)),
+        #{items := 0, acked := 150} = emmap_queue:info(Name)
     end).
 
 the_names_of_old_work(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:enqueue(Q, a),
-        ok = emmap_queue:enqueue(Q, b),
-        ok = emmap_queue:enqueue(Q, c),
-        ok = emmap_queue:enqueue(Q, d),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        nil = emmap_queue:peek_front(Q),
+        nil = emmap_queue:peek_back(Q),
+        nil = emmap_queue:inspect(Q),
+        [ok = emmap_queue:enqueue(Q, Item) || Item <- [a, b, c, d, e, f]],
+        a = emmap_queue:peek_front(Q),
+        a = emmap_queue:inspect(Q),
+        f = emmap_queue:peek_back(Q),
         a = emmap_queue:dequeue(Q),
         b = emmap_queue:pop_and_purge(Q),
         {got, c} = emmap_queue:try_dequeue(Q, fun(I) -> {got, I} end),
         {got, d} = emmap_queue:try_pop_and_purge(Q, fun(I) -> {got, I} end),
-        nil = emmap_queue:try_pop(Q, fun(I) -> {got, I} end),
-        true = emmap_queue:purge(Q),
+        {got, e} = emmap_queue:try_pop(Q, fun(I) -> {got, I} end),
+        [false, false] = [emmap_queue:is_empty(Q), emmap_queue:purge(Q)],
+        f = emmap_queue:pop(Q),
+        [true, true] = [emmap_queue:is_empty(Q), emmap_queue:purge(Q)],
+        [nil = emmap_queue:Try(Q, fun(I) -> {got, I} end)
+         || Try <- [try_pop, try_dequeue, try_pop_and_purge]],
+        [nil, nil] = [emmap_queue:dequeue(Q), emmap_queue:pop_and_purge(Q)],
+        #{head := _, tail := _, next_tail := _, size := _} = emmap_queue:metadata(Q),
+        #{kind := queue} = emmap:info(Q),
         ok = emmap_queue:flush(Q),
         ok = emmap_queue:sync(Q)
     end).
 
 batches_and_casts(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
         {ok, [ok, {ok, a}, empty, 0, ok]} =
             emmap:batch(Q, [{push, a}, {pop_wait, 0}, {pop_wait, 0}, length, sync]),
         {ok, [{error, badarg}]} = emmap:batch(Q, [{pop_wait, 1}]),
@@ -286,196 +485,44 @@ batches_and_casts(Config) ->
         ok = emmap_queue:barrier(Q),
         10000 = emmap_queue:length(Q),
         {ok, Items} = emmap_queue:pop_many(Q, 20000),
-        Items = lists:seq(1, 10000),
+        true = Items =:= lists:seq(1, 10000),
         ok = emmap:cast(Q, {ack, 4711}),
-        {error, {casts, #{failed := 1, first := not_leased}}} = emmap_queue:barrier(Q)
+        {error, {casts, #{failed := 1, first := not_leased}}} = emmap_queue:barrier(Q),
+        ok = emmap_queue:barrier(Q)
     end).
 
-a_name_is_enough(Config) ->
+a_lost_connection_tells_of_lost_casts(Config) ->
     #{node := D} = ?config(daemon, Config),
-    with(Config, ?FUNCTION_NAME, fun(Q) -> ok = emmap_queue:push(Q, a) end),
-    on(?config(client, Config), fun() ->
-        Name = "a_name_is_enough",
-        {ok, 1, 1, a} = emmap_queue:take(Name),
-        ok = emmap_queue:ack(Name, 1),
-        ok = gen_server:call({emmap, D}, {push, Name, b}),
-        b = gen_server:call({emmap, D}, {pop, Name}),
-        nil = gen_server:call({emmap, D}, {pop, Name})
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap_queue:push(Q, kept),
+        true = erlang:disconnect_node(D),
+        _ = [ok = emmap_queue:push_async(Q, N) || N <- lists:seq(1, 10)],
+        ok = until(fun() -> (catch emmap:ping()) =:= pong end),
+        Lost = case emmap_queue:barrier(Q) of
+                   ok -> 0;
+                   {error, {casts, #{failed := 0, lost := N}}} -> N
+               end,
+        {ok, [kept | Casts]} = emmap_queue:pop_many(Q, 100),
+        true = Casts =:= lists:seq(Lost + 1, 10)
     end).
 
 what_is_given_is_checked(Config) ->
     on(?config(client, Config), fun() ->
-        [{'EXIT', {badarg, _}} = (catch emmap_queue:open("checked", 0, [Option]))
-         || Option <- [private, anon, truncate, nonsense, {max_items, 0}, {max_attempts, 1024},
-                       {overflow, both}, {lease_ms, -1}, {owner, me}]],
-        {'EXIT', {badarg, _}} = (catch emmap_queue:open("", 0, [])),
+        [{'EXIT', {badarg, _}} = (catch emmap_queue:open("checked", 0, Options))
+         || Options <- [[Option] || Option <- wrong_options()] ++ [no_list, [a | b]]],
+        [{'EXIT', {badarg, _}} = (catch emmap_queue:open(Name, Size, []))
+         || {Name, Size} <- [{"", 0}, {<<>>, 0}, {name, 0}, {"a\0b", 0}, {"checked", -1},
+                             {"checked", a}, {"checked", 1.0}]],
         {'EXIT', {badarg, _}} = (catch emmap_queue:open("checked", 0, [fixed_size])),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:open("checked", -1, [])),
-        ok
+        {error, enoent} = emmap_queue:push("checked", a)
     end).
 
-%%% Leases.
-
-an_item_belongs_to_one_process(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:push(Q, job),
-        {ok, Id, 1, job} = emmap_queue:take(Q),
-        [{error, not_leased}, {error, not_leased}, {error, not_leased}] =
-            elsewhere(fun() -> [emmap_queue:ack(Q, Id), emmap_queue:release(Q, Id),
-                                emmap_queue:bury(Q, Id)] end),
-        empty = emmap_queue:take(Q),
-        ok = emmap_queue:touch(Q, Id),
-        ok = emmap_queue:ack(Q, Id),
-        {error, not_leased} = emmap_queue:touch(Q, Id)
-    end).
-
-elsewhere(Fun) ->
-    {Pid, Monitor} = spawn_monitor(fun() -> exit({result, Fun()}) end),
-    receive {'DOWN', Monitor, process, Pid, {result, Result}} -> Result after ?DEADLINE -> error(deadline) end.
-
-what_a_process_held_comes_back_when_it_ends(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:push_many(Q, [a, b]),
-        {ok, _} = elsewhere(fun() -> emmap_queue:take_many(Q, 2) end),
-        {ok, 1, 2, a} = emmap_queue:take(Q, ?DEADLINE),
-        {ok, 2, 2, b} = emmap_queue:take(Q, ?DEADLINE)
-    end).
-
-what_a_node_held_comes_back_when_it_is_killed(Config) ->
-    #{node := D} = ?config(daemon, Config),
-    Name = atom_to_list(?FUNCTION_NAME),
-    with(Config, ?FUNCTION_NAME, fun(Q) -> ok = emmap_queue:push(Q, job) end),
-    Other = emmap_test:start_node(Config, #{}), % without anything of ours
-    Os = on(Other, fun() ->
-        Self = self(),
-        spawn(fun() -> Self ! gen_server:call({emmap, D}, {take, Name}), receive after infinity -> ok end end),
-        receive {ok, 1, 1, job} -> os:getpid() end
-    end),
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        empty = emmap_queue:take(Q),
-        Self = self(),
-        Waiter = spawn(fun() -> Self ! {self(), emmap_queue:take(Q, infinity)} end),
-        ok = until(fun() -> maps:get(waiting, emmap_queue:info(Q)) =:= 1 end),
-        [] = os:cmd("kill -9 " ++ Os),
-        receive {Waiter, {ok, 1, 2, job}} -> ok after ?DEADLINE -> error(deadline) end
-    end),
-    _ = (catch emmap_test:stop_node(Other)),
-    ok.
-
-a_delay_is_kept(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:push(Q, later),
-        {ok, Id, 1, later} = emmap_queue:take(Q),
-        ok = emmap_queue:release(Q, Id, 500),
-        empty = emmap_queue:take(Q),
-        #{delayed := 1} = emmap_queue:info(Q),
-        {ok, Id, 2, later} = emmap_queue:take(Q, ?DEADLINE)
-    end).
-
-worn_out_items_are_put_aside(Config) ->
-    with(Config, ?FUNCTION_NAME, 0, [{max_attempts, 2}], fun(Q) ->
-        ok = emmap_queue:push(Q, bad),
-        {ok, 1, 1, bad} = elsewhere(fun() -> emmap_queue:take(Q) end),
-        {ok, 1, 2, bad} = elsewhere(fun() -> emmap_queue:take(Q, ?DEADLINE) end),
-        ok = until(fun() -> emmap_queue:peek_buried(Q, 9) =:= {ok, [{1, 2, bad}]} end),
-        {ok, 1} = emmap_queue:kick(Q, 9),
-        {ok, 1, 1, bad} = emmap_queue:take(Q)
-    end).
-
-dead_letters_have_a_queue(Config) ->
-    with(Config, ?FUNCTION_NAME, 0, [{max_attempts, 1}, {dead_letter, "dead"}], fun(Q) ->
-        ok = emmap_queue:push_many(Q, lists:seq(1, 200)),
-        {ok, Taken} = elsewhere(fun() -> emmap_queue:take_many(Q, 200) end),
-        200 = length(Taken),
-        ok = until(fun() -> maps:get(dead, emmap_queue:info(Q)) =:= 200 end),
-        {ok, Dead} = emmap_queue:pop_many("dead", 1000),
-        Dead = lists:seq(1, 200),
-        #{items := 0, buried := 0} = emmap_queue:info(Q)
-    end).
-
-try_pop_gives_back_on_an_exception(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:push_many(Q, [a, b]),
-        thrown = (catch emmap_queue:try_pop(Q, fun(a) -> b = emmap_queue:peek_front(Q), throw(thrown) end)),
-        {'EXIT', {because, _}} = (catch emmap_queue:try_pop(Q, fun(a) -> error(because) end)),
-        {ok, a, 3} = emmap_queue:try_pop(Q, fun(a) ->
-            {ok, a, maps:get(leased, emmap_queue:info(Q)) + 2}
-        end),
-        {ok, [b]} = emmap_queue:pop_many(Q, 9)
-    end).
-
-a_call_that_is_given_up_gets_nothing(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        {'EXIT', {timeout, _}} = (catch emmap:call(Q, {take, infinity}, 50)),
-        ok = until(fun() -> maps:get(waiting, emmap_queue:info(Q)) =:= 0 end),
-        ok = emmap_queue:push(Q, a),
-        a = emmap_queue:pop(Q)
-    end).
-
-a_plain_call_that_is_given_up_gets_nothing(Config) ->
-    #{node := D} = ?config(daemon, Config),
-    Name = atom_to_list(?FUNCTION_NAME),
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        {'EXIT', {timeout, _}} = (catch gen_server:call({emmap, D}, {pop_wait, Name, infinity}, 50)),
-        ok = until(fun() -> maps:get(waiting, emmap_queue:info(Q)) =:= 0 end),
-        ok = emmap_queue:push(Q, a),
-        a = emmap_queue:pop(Q)
-    end).
-
-many_who_wait_get_one_each(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        Self = self(),
-        N = 1000,
-        [spawn(fun() -> Self ! {got, emmap_queue:pop_wait(Q, infinity)} end)
-         || _ <- lists:seq(1, N)],
-        ok = until(fun() -> maps:get(waiting, emmap_queue:info(Q)) =:= N end),
-        [ok = emmap_queue:push(Q, I) || I <- lists:seq(1, N)],
-        Got = [receive {got, {ok, I}} -> I after ?DEADLINE -> error(deadline) end
-               || _ <- lists:seq(1, N)],
-        true = lists:sort(Got) =:= lists:seq(1, N),
-        0 = emmap_queue:length(Q)
-    end).
-
-a_subscriber_gets_what_it_can_bear(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:push_many(Q, lists:seq(1, 5)),
-        {ok, Sub} = emmap_queue:subscribe(Q, 2),
-        1 = delivered(Sub, 1),
-        2 = delivered(Sub, 2),
-        #{leased := 2, ready := 3, subscribers := 1} = emmap_queue:info(Q),
-        ok = emmap_queue:ack_many(Q, [1, 2]),
-        3 = delivered(Sub, 3),
-        4 = delivered(Sub, 4),
-        ok = emmap_queue:release(Q, 3),
-        receive {emmap_queue, Sub, 3, 2, 3} -> ok after ?DEADLINE -> error(deadline) end,
-        ok = emmap_queue:unsubscribe(Q, Sub),
-        #{leased := 0, ready := 3, subscribers := 0} = emmap_queue:info(Q)
-    end).
-
-delivered(Sub, Id) ->
-    receive {emmap_queue, Sub, Id, 1, Item} -> Item after ?DEADLINE -> error(deadline) end.
-
-a_subscriber_that_stops_gives_back(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        ok = emmap_queue:push_many(Q, lists:seq(1, 3)),
-        {ok, Sub} = emmap_queue:subscribe(Q, 3),
-        1 = delivered(Sub, 1),
-        ok = until(fun() -> {message_queue_len, N} = process_info(self(), message_queue_len), N =:= 2 end),
-        ok = emmap_queue:unsubscribe(Q, Sub),
-        {message_queue_len, 0} = process_info(self(), message_queue_len),
-        %% what was in the mailbox was seen by nobody
-        {ok, [{1, 2, 1}, {2, 1, 2}, {3, 1, 3}]} = emmap_queue:take_many(Q, 9)
-    end).
-
-a_lost_connection_ends_a_subscription(Config) ->
-    #{node := D} = ?config(daemon, Config),
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        {ok, Sub} = emmap_queue:subscribe(Q, 3),
-        true = erlang:disconnect_node(D),
-        receive {'DOWN', Sub, process, _, _} -> ok after ?DEADLINE -> error(deadline) end
-    end).
-
-%%% Processes.
+wrong_options() ->
+    [private, anon, truncate, nonsense, {nonsense, 1}, fit, {size, 1}, {max_items, 0},
+     {max_items, -1}, {max_items, many}, {max_items, 1 bsl 64}, {max_bytes, 0}, {max_bytes, a},
+     {max_attempts, 0}, {max_attempts, 1024}, {overflow, both}, {lease_ms, -1}, {lease_ms, 0},
+     {dead_letter, a}, {dead_letter, ""}, {dead_letter, 1}, {register, "name"}, {register, emmap},
+     {owner, me}, {chmod, 8#1000}, {durability, perhaps}].
 
 a_queue_in_a_supervision_tree(Config) ->
     on(?config(client, Config), fun() ->
@@ -490,184 +537,206 @@ a_queue_in_a_supervision_tree(Config) ->
         c = gen_server:call(Pid, peek),
         #{items := 1} = gen_server:call(Pid, info),
         Pid ! stray,
+        ok = gen_server:cast(Pid, "stray"),
         c = emmap_queue:pop(Pid),
+        {error, {already_started, Pid}} = emmap_queue:start_link(jobs_of_mine, "tree", 0, []),
         ok = gen_server:stop(Pid),
         [] = [1 || #{name := Name} <- emmap:list(), filename:basename(Name) =:= <<"tree">>]
     end).
 
-%% By a node without anything of ours.
-a_registered_queue_is_called_by_its_name(Config) ->
+%%% What only messages do.
+
+a_name_is_enough(Config) ->
     #{node := D} = ?config(daemon, Config),
-    with(Config, ?FUNCTION_NAME, 0, [{register, called}], fun(Q) ->
-        ok = emmap_queue:push({called, D}, a),
-        {ok, 1, 1, a} = emmap_queue:take({called, D}),
-        ok = emmap_queue:ack(Q, 1)
-    end),
-    Plain = emmap_test:node(Config),
-    on(Plain, fun() ->
-        ok = gen_server:call({called, D}, {push, hi}),
-        ok = gen_server:cast({called, D}, {push, ho}),
-        hi = gen_server:call({called, D}, pop),
-        {ok, ho} = gen_server:call({called, D}, {pop_wait, 5000}),
-        #{kind := queue, registered := <<"called">>} = gen_server:call({called, D}, info),
-        {error, {unknown_request, ping}} = gen_server:call({called, D}, ping),
-        {error, {unknown_request, nonsense}} = gen_server:call({called, D}, nonsense),
-        {error, badarg} = gen_server:call({called, D}, {ack, x})
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) -> ok = emmap_queue:push(Q, a) end),
+    on(?config(client, Config), fun() ->
+        Name = "a_name_is_enough",
+        {ok, 1, 1, a} = emmap_queue:take(Name),
+        ok = emmap_queue:ack(Name, 1),
+        ok = call(D, {push, Name, b}),
+        ok = call(D, {push, list_to_binary(Name), c}),
+        b = call(D, {pop, Name}),
+        c = call(D, {pop, Name}),
+        nil = call(D, {pop, Name}),
+        {error, enoent} = call(D, {push, "never_made", a}),
+        {error, eacces} = call(D, {push, "../outside", a})
     end).
 
-its_end_is_heard(Config) ->
-    #{node := D} = ?config(daemon, Config),
-    with(Config, ?FUNCTION_NAME, 0, [{register, ending}], fun(_) ->
-        Monitor = monitor(process, {ending, D}),
-        Gone = monitor(process, {ending, D}),
-        true = demonitor(Gone),
-        None = monitor(process, {nobody, D}),
-        receive {'DOWN', None, process, {nobody, D}, noproc} -> ok after ?DEADLINE -> error(deadline) end,
-        {ok, _} = emmap_queue:open(atom_to_list(its_end_is_heard), 0, [{register, none}]),
-        receive {'DOWN', Monitor, process, {ending, D}, normal} -> ok after ?DEADLINE -> error(deadline) end,
-        receive {'DOWN', Gone, _, _, _} -> error(not_demonitored) after 0 -> ok end,
-        {'EXIT', {noproc, _}} = (catch gen_server:call({ending, D}, pop)),
-        ok
+a_batch_is_answered_in_order(Config) ->
+    with_wire(Config, ?FUNCTION_NAME, fun(D, Id, Name) ->
+        {ok, [ok, ok, {ok, 1, 1, a}, ok, b, nil, 0, ok]} =
+            call(D, {batch, [{push, Id, a}, {push, Name, b}, {take, Id}, {ack, Name, 1}, {pop, Id},
+                             {pop, Id}, {length, Id}, sync]}),
+        {ok, [{error, badarg}, {error, badarg}, ok, {error, {unknown_request, pop}}]} =
+            call(D, {batch, [{pop_wait, Id, 1}, {take, Id, infinity}, {push, Id, c}, {pop}]}),
+        {ok, [{ok, c}, empty]} = call(D, {batch, [{pop_wait, Id, 0}, {pop_wait, Id, 0}]})
     end).
 
-its_name_outlives_the_daemon(Config) ->
-    Daemon = #{node := D} = emmap_test:start_daemon(Config, #{}),
-    Plain = emmap_test:start_node(Config, #{}),
-    on(Plain, fun() ->
-        {ok, _, _} = gen_server:call({emmap, D}, {open_queue, "q", 0, [{register, lasting}]}),
-        ok = gen_server:call({lasting, D}, {push, kept})
+casts_are_done_in_order(Config) ->
+    with_wire(Config, ?FUNCTION_NAME, fun(D, Id, _Name) ->
+        [ok = gen_server:cast({emmap, D}, {push, Id, N}) || N <- lists:seq(1, 1000)],
+        ok = gen_server:cast({emmap, D}, {ack, Id, 4711}),
+        ok = gen_server:cast({emmap, D}, {pop, Id}),
+        {ok, 1002, 1, not_leased} = call(D, {barrier, Id}),
+        {ok, Items} = call(D, {pop_many, Id, 2000}),
+        true = Items =:= lists:seq(2, 1000)
+    end).
+
+a_wrong_request_is_named(Config) ->
+    with_wire(Config, ?FUNCTION_NAME, fun(D, Id, Name) ->
+        [{error, {unknown_request, _}} = call(D, Request)
+         || Request <- [{push, Id}, {push, Id, a, b, c, d}, {pop, Id, 1, 2}, pop, {take},
+                        {dequeue, Id}, {move_in, Id, <<0:128>>, 1, 1, a}]],
+        [{error, badarg} = call(D, Request)
+         || Request <- [{push, {Id}, a}, {push, -1, a}, {push, [0, 1], a}, {push, <<>>, a},
+                        {subscribe, Id, not_a_reference, 1}, {unsubscribe, Id, make_ref()},
+                        {unsubscribe, Id, make_ref(), drop}, {release_many, Id, [1], twice},
+                        {peek_many, Id, 1, 0}, {rpeek_many, Id, 1, a}]],
+        {error, {bad_option, {max_items, 0}}} = call(D, {open_queue, Name, 0, [{max_items, 0}]}),
+        {error, {bad_option, private}} = call(D, {open_queue, Name, 0, [private]}),
+        {error, {wrong_kind, queue}} = call(D, {pread, Id, 0, 1}),
+        {error, {wrong_kind, queue}} = call(D, {inc_counter, Name, 0}),
+        {error, {wrong_kind, queue}} = call(D, {open_counters, Name, 1}),
+        0 = call(D, {length, Id})
+    end).
+
+%% Around the longest message: what is taken in comes out in every way, and what would not is
+%% refused.
+an_item_that_fits_in_fits_out(Config) ->
+    Max = 65536,
+    Daemon = #{node := D} = emmap_test:daemon(Config, #{args => ["--max-frame", "65536"]}),
+    on(?config(client, Config), fun() ->
+        {ok, Id, _} = call(D, {open_queue, "edge", 0, []}),
+        Taken = [Size || Size <- lists:seq(Max - 3000, Max, 40), edge(D, Id, sized(1, Size))],
+        true = Taken =/= [],
+        true = lists:max(Taken) < Max - 40,
+        true = Taken =:= lists:seq(Max - 3000, lists:max(Taken), 40),
+        #{items := 0, leased := 0} = call(D, {info, Id})
     end),
-    ok = emmap_test:kill_daemon(Daemon),
-    Again = emmap_test:restart_daemon(Daemon),
-    on(Plain, fun() ->
-        ok = until(fun() -> (catch gen_server:call({lasting, D}, length)) =:= 1 end),
-        kept = gen_server:call({lasting, D}, pop)
-    end),
-    ok = emmap_test:stop_node(Plain),
-    _ = emmap_test:stop_daemon(Again),
+    _ = emmap_test:stop_daemon(Daemon),
     ok.
 
-a_name_has_one_file(Config) ->
-    with(Config, ?FUNCTION_NAME, 0, [{register, one}], fun(_) ->
-        {error, {already_registered, one}} = emmap_queue:open("another", 0, [{register, one}]),
-        {ok, _} = emmap_queue:open(atom_to_list(a_name_has_one_file), 0, [{register, one}]),
-        {'EXIT', {badarg, _}} = (catch emmap_queue:open("another", 0, [{register, emmap}])),
-        ok
+edge(D, Id, Item) ->
+    case call(D, {push, Id, Item}) of
+        ok ->
+            {ok, [{N, Item}]} = call(D, {peek_many, Id, 9}),
+            {ok, [{N, Item}]} = call(D, {rpeek_many, Id, 9}),
+            {ok, N, 1, Item} = call(D, {take, Id}),
+            ok = call(D, {release, Id, N}),
+            {ok, [{N, 2, Item}]} = call(D, {take_many, Id, 9}),
+            ok = call(D, {bury, Id, N}),
+            {ok, [{N, 2, Item}]} = call(D, {peek_buried, Id, 9}),
+            {ok, 1} = call(D, {kick, Id, 1}),
+            Sub = make_ref(),
+            ok = call(D, {subscribe, Id, Sub, 1}),
+            receive {emmap_queue, Sub, N, 1, Item} -> ok after ?DEADLINE -> error(deadline) end,
+            ok = call(D, {unsubscribe, Id, Sub}),
+            {ok, [Item]} = call(D, {pop_many, Id, 9}),
+            true;
+        {error, {limit, max_frame}} ->
+            false
+    end.
+
+damaged_requests_hurt_only_their_sender(Config) ->
+    rand:seed(exsss, 3),
+    with_wire(Config, ?FUNCTION_NAME, fun(D, Id, _) -> ok = call(D, {push, Id, kept}) end),
+    Name = "damaged_by_hand",
+    Sender = emmap_wire:pid('sender@localhost'),
+    Frames = [iolist_to_binary([112, term_to_binary({6, Sender, '', emmap}),
+                                term_to_binary({'$gen_call', {Sender, 1}, Request})])
+              || Request <- [{open_queue, Name, 0, [{max_items, 9}, {dead_letter, "x"}]},
+                             {push_many, Name, [a, 1 bsl 70, <<"binary">>, [1, 2, 3]]},
+                             {take_many, Name, 3, 1000, default},
+                             {ack_many, Name, [1, 2, 1 bsl 40]},
+                             {release_many, Name, [1, 2], unseen}]],
+    [send_frame(damaged(Frame), Config) || Frame <- Frames, _ <- lists:seq(1, 60)],
+    [send_frame(binary:part(Frame, 0, N), Config)
+     || Frame <- Frames, N <- lists:seq(60, byte_size(Frame) - 1, 7)],
+    on(?config(client, Config), fun() ->
+        #{node := D} = ?config(daemon, Config),
+        {ok, kept} = call(D, {pop_wait, atom_to_list(damaged_requests_hurt_only_their_sender), 0}),
+        pong = call(D, ping)
+    end).
+
+damaged(Bytes) ->
+    At = rand:uniform(byte_size(Bytes)) - 1,
+    <<Before:At/binary, _, After/binary>> = Bytes,
+    <<Before/binary, (rand:uniform(256) - 1), After/binary>>.
+
+send_frame(Bytes, Config) ->
+    #{port := Port} = ?config(daemon, Config),
+    Name = list_to_atom(emmap_test:unique("by_hand") ++ "@localhost"),
+    Socket = emmap_wire:join(Port, Name, ?config(cookie, Config)),
+    _ = gen_tcp:send(Socket, Bytes),
+    ok = gen_tcp:close(Socket).
+
+giant_lists_are_refused_or_done(Config) ->
+    with_wire(Config, ?FUNCTION_NAME, fun(D, Id, _) ->
+        Many = lists:seq(1, 200000),
+        ok = call(D, {push_many, Id, Many}),
+        {error, badarg} = call(D, {push_many, Id, Many ++ improper}),
+        200000 = call(D, {length, Id}),
+        {error, {not_leased, Refused}} = call(D, {ack_many, Id, Many}),
+        true = Refused =:= Many,
+        {ok, Taken} = call(D, {take_many, Id, 1 bsl 63}),
+        true = [{N, 1, N} || N <- Many] =:= Taken,
+        ok = call(D, {release_many, Id, Many, unseen}),
+        {ok, Many} = call(D, {pop_many, Id, 200000})
     end).
 
 %%% Life.
 
-many_producers_keep_their_order(Config) ->
-    with(Config, ?FUNCTION_NAME, fun(Q) ->
-        emmap_test:in_parallel([fun() -> [ok = emmap_queue:push(Q, {P, N}) || N <- lists:seq(1, 200)] end
-                                || P <- lists:seq(1, 16)]),
-        {ok, Items} = emmap_queue:pop_many(Q, 10000),
-        3200 = length(Items),
-        [true = [N || {P1, N} <- Items, P1 =:= P] =:= lists:seq(1, 200) || P <- lists:seq(1, 16)]
-    end).
-
-%% Two nodes push, pop and take while the daemon is killed: what was acknowledged is there, once.
-what_was_acknowledged_outlives_kills(Config) ->
-    Own = emmap_test:start_daemon(Config, #{}),
-    #{node := D} = Own,
-    Options = #{application => [{daemon, external}, {node, D}]},
-    A = emmap_test:start_node(Config, Options),
-    B = emmap_test:start_node(Config, Options),
-    {_, Pushed, Gone, Unknown} =
-        lists:foldl(fun(Round, {Daemon, Pushed0, Gone0, Unknown0}) ->
-            Workers = [in_background(N, fun() -> work({Round, I}) end)
-                       || {N, I} <- [{A, 1}, {A, 2}, {B, 3}, {B, 4}]],
-            ok = until(fun() -> on(A, fun() -> pushed(D) end) >= 300 * Round end),
-            ok = emmap_test:kill_daemon(Daemon),
-            Results = [collect(W) || W <- Workers],
-            Next = emmap_test:restart_daemon(Daemon),
-            {Next, Pushed0 ++ lists:append([P || {P, _, _} <- Results]),
-             Gone0 ++ lists:append([G || {_, G, _} <- Results]),
-             Unknown0 ++ lists:append([U || {_, _, U} <- Results])}
-        end, {Own, [], [], []}, lists:seq(1, rounds())),
-    Rest = on(A, fun() ->
-        {ok, Q} = emmap_queue:open("kills", 0, []),
-        #{damaged := 0} = emmap_queue:info(Q),
-        {ok, All} = emmap_queue:pop_many(Q, 1000000),
-        All
+two_nodes_share_a_queue(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    Other = emmap_test:node(Config),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) -> ok = emmap_queue:push(Q, from_one) end),
+    on(Other, fun() ->
+        {ok, Id, #{exist := true, length := 1}} =
+            call(D, {open_queue, "two_nodes_share_a_queue", 0, []}),
+        from_one = call(D, {pop, Id}),
+        ok = call(D, {push, Id, from_other})
     end),
-    ct:pal("~b pushed, ~b popped or acked, ~b unknown, ~b left",
-           [length(Pushed), length(Gone), length(Unknown), length(Rest)]),
-    [] = Gone -- lists:usort(Gone),       % nobody got what another had
-    [] = Rest -- lists:usort(Rest),
-    Left = sets:from_list(Rest),
-    [] = [I || I <- Gone, sets:is_element(I, Left)],
-    Seen = sets:from_list(Gone ++ Rest),
-    Lost = [I || I <- Pushed, not sets:is_element(I, Seen)],
-    true = length(Lost) =< length(Unknown), % pops whose answers were lost
-    ok = emmap_test:stop_node(A),
-    ok = emmap_test:stop_node(B).
-
-pushed(D) ->
-    try gen_server:call({emmap, D}, {info, "kills"}) of
-        #{pushed := N} -> N;
-        {error, _} -> 0
-    catch
-        exit:_ -> 0
-    end.
-
-rounds() ->
-    list_to_integer(os:getenv("EMMAP_KILLS", "10")).
-
-in_background(#{peer := Peer}, Fun) ->
-    Self = self(),
-    spawn_link(fun() -> Self ! {self(), peer:call(Peer, erlang, apply, [Fun, []], infinity)} end).
-
-collect(Worker) ->
-    receive {Worker, Result} -> Result after ?DEADLINE -> error(deadline) end.
-
-%% Until the connection is lost: what was pushed, what was taken out, how many pops are unknown.
-work(Who) ->
-    case emmap_queue:open("kills", 0, []) of
-        {ok, Q} -> work(Q, Who, 1, [], [], []);
-        {error, _} -> work(Who)
-    end.
-
-work(Q, Who, N, Pushed, Gone, Unknown) ->
-    Item = {Who, N},
-    case emmap_queue:push(Q, Item) of
-        ok ->
-            case N rem 3 of
-                0 -> popped(emmap_queue:pop_wait(Q, 0), Q, Who, N, [Item | Pushed], Gone, Unknown);
-                1 -> taken(emmap_queue:take(Q), Q, Who, N, [Item | Pushed], Gone, Unknown);
-                2 -> work(Q, Who, N + 1, [Item | Pushed], Gone, Unknown)
-            end;
-        {error, _} ->
-            {Pushed, Gone, Unknown}
-    end.
-
-popped({ok, Got}, Q, Who, N, Pushed, Gone, Unknown) ->
-    work(Q, Who, N + 1, Pushed, [Got | Gone], Unknown);
-popped(empty, Q, Who, N, Pushed, Gone, Unknown) ->
-    work(Q, Who, N + 1, Pushed, Gone, Unknown);
-popped({error, _}, _Q, Who, N, Pushed, Gone, Unknown) ->
-    {Pushed, Gone, [{Who, N} | Unknown]}.
-
-taken({ok, Id, _, Got}, Q, Who, N, Pushed, Gone, Unknown) ->
-    case emmap_queue:ack(Q, Id) of
-        ok -> work(Q, Who, N + 1, Pushed, [Got | Gone], Unknown);
-        {error, _} -> {Pushed, Gone, [{Who, N} | Unknown]}
-    end;
-taken(empty, Q, Who, N, Pushed, Gone, Unknown) ->
-    work(Q, Who, N + 1, Pushed, Gone, Unknown);
-taken({error, _}, _Q, _Who, _N, Pushed, Gone, Unknown) ->
-    {Pushed, Gone, Unknown}.
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        from_other = emmap_queue:pop(Q),
+        #{clients := 2, handles := 2} = emmap_queue:info(Q)
+    end).
 
 a_second_daemon_is_told_who_has_the_file(Config) ->
     #{data_dir := Dir, node := D} = ?config(daemon, Config),
-    Second = #{node := D2} = emmap_test:start_daemon(Config, #{data_dir => Dir}),
-    with(Config, ?FUNCTION_NAME, fun(_) ->
-        {error, {locked, Who}} =
-            gen_server:call({emmap, D2}, {open_queue, atom_to_list(?FUNCTION_NAME), 0, []}),
+    Second = #{node := D2} = emmap_test:daemon(Config, #{data_dir => Dir}),
+    with_handle(Config, ?FUNCTION_NAME, fun(_) ->
+        {error, {locked, Who}} = call(D2, {open_queue, atom_to_list(?FUNCTION_NAME), 0, []}),
         true = Who =:= unknown orelse Who =:= atom_to_binary(D)
     end),
     _ = emmap_test:stop_daemon(Second),
     ok.
+
+a_file_that_is_no_queue_is_untouched(Config) ->
+    #{data_dir := Dir} = ?config(daemon, Config),
+    on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open("sound", 0, []),
+        ok = emmap_queue:push(Q, a),
+        ok = emmap_queue:close(Q)
+    end),
+    {ok, Sound} = file:read_file(filename:join(Dir, "sound")),
+    Files = [{"text", <<"a text of somebody's\n">>, {not_a, queue}},
+             {"zeros", binary:copy(<<0>>, 65536), {not_a, queue}},
+             {"cut", binary:part(Sound, 0, 100), damaged},
+             {"cut later", binary:part(Sound, 0, 20000), damaged},
+             {"flipped", flipped(20, Sound), damaged}],
+    [ok = file:write_file(filename:join(Dir, Name), Bytes) || {Name, Bytes, _} <- Files],
+    on(?config(client, Config), fun() ->
+        [{Name, Expected} = {Name, refusal(emmap_queue:open(Name, 0, []))}
+         || {Name, _, Expected} <- Files]
+    end),
+    [{ok, Bytes} = file:read_file(filename:join(Dir, Name)) || {Name, Bytes, _} <- Files].
+
+refusal({error, {damaged, Text}}) when is_binary(Text), Text =/= <<>> -> damaged;
+refusal({error, Reason}) -> Reason.
+
+flipped(At, Bytes) ->
+    <<Before:At/binary, Byte, After/binary>> = Bytes,
+    <<Before/binary, (Byte bxor 1), After/binary>>.
 
 a_full_disk_refuses_pushes_only(Config) ->
     Dir = filename:join(?config(dir, Config), "full_queue"),
@@ -675,27 +744,54 @@ a_full_disk_refuses_pushes_only(Config) ->
     [] = os:cmd("mount -t tmpfs -o size=1m none " ++ Dir),
     try
         Daemon = #{node := D} = emmap_test:start_daemon(Config, #{data_dir => Dir}),
-        Call = fun(Request) -> gen_server:call({emmap, D}, Request, infinity) end,
-        on(?config(client, Config), fun() ->
-            {ok, Q, _} = Call({open_queue, "q", 0, []}),
-            Item = binary:copy(<<"x">>, 3000),
-            N = fill(Call, Q, Item, 0),
-            true = N > 100,
-            {error, enospc} = Call({push, Q, Item}),
-            {ok, 1, 1, Item} = Call({take, Q}),
-            ok = Call({ack, Q, 1}),
-            {ok, Items} = Call({pop_many, Q, 1000}),
-            true = length(Items) =:= N - 1,
-            ok = until(fun() -> Call({push, Q, Item}) =:= ok end),
-            Item = Call({pop, Q})
-        end),
+        on(?config(client, Config), fun() -> on_full_disk(D) end),
         _ = emmap_test:stop_daemon(Daemon)
     after
         os:cmd("umount -l " ++ Dir)
     end.
 
-fill(Call, Q, Item, N) ->
-    case Call({push, Q, Item}) of
-        ok -> fill(Call, Q, Item, N + 1);
+on_full_disk(D) ->
+    {ok, Q, _} = call(D, {open_queue, "q", 0, []}),
+    Item = sized(1, 3000),
+    N = fill(D, Q, Item, 0),
+    true = N > 100,
+    {error, enospc} = call(D, {push, Q, Item}),
+    {error, enospc} = call(D, {push_many, Q, [small, Item]}),
+    N = call(D, {length, Q}),
+    {error, enospc} = call(D, {open_queue, "another", 0, []}),
+    {ok, 1, 1, Item} = call(D, {take, Q}),
+    ok = call(D, {ack, Q, 1}),
+    {ok, [{2, 1, Item}, {3, 1, Item}]} = call(D, {take_many, Q, 2}),
+    ok = call(D, {release, Q, 2}),
+    ok = call(D, {bury, Q, 3}),
+    {ok, 1} = call(D, {kick, Q, 1}),
+    {ok, Items} = call(D, {pop_many, Q, 1000}),
+    true = length(Items) =:= N - 1,
+    nil = call(D, {pop, Q}),
+    ok = until(fun() -> call(D, {push, Q, Item}) =:= ok end),
+    Item = call(D, {pop, Q}),
+    #{damaged := 0, read_only := false} = call(D, {info, Q}).
+
+fill(D, Q, Item, N) ->
+    case call(D, {push, Q, Item}) of
+        ok -> fill(D, Q, Item, N + 1);
         {error, enospc} -> N
     end.
+
+%%% Internal.
+
+with_handle(Config, Case, Fun) ->
+    on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open(atom_to_list(Case), 0, []),
+        Fun(Q),
+        ok = emmap_queue:close(Q)
+    end).
+
+with_wire(Config, Case, Fun) ->
+    #{node := D} = ?config(daemon, Config),
+    on(?config(client, Config), fun() ->
+        Name = atom_to_list(Case),
+        {ok, Id, _} = call(D, {open_queue, Name, 0, []}),
+        Fun(D, Id, Name),
+        ok = call(D, {close, Id})
+    end).
