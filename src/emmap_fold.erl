@@ -67,7 +67,7 @@ pop(S, #pop{queue = Queue, many = Many} = P) ->
 each([], S, P) ->
     pop(S, P);
 each([{Id, _Attempt, Item} | Rest] = Items, S, #pop{step = Fun} = P) ->
-    try Fun(emmap_item:unpack(Item), S) of
+    try answer(Fun(emmap_item:unpack(Item), S)) of
         {cont, Next} ->
             done(Id, Rest, Next, P);
         {halt, Last} ->
@@ -79,6 +79,10 @@ each([{Id, _Attempt, Item} | Rest] = Items, S, #pop{step = Fun} = P) ->
             _ = settled(S, P),
             erlang:raise(Class, Reason, Stack)
     end.
+
+%% An answer that is none is an exception of Fun's.
+answer({cont, _} = Answer) -> Answer;
+answer({halt, _} = Answer) -> Answer.
 
 %% By a handle the acks are not waited for before the end.
 done(Id, Rest, S, #pop{handle = none, queue = Queue} = P) ->
@@ -143,7 +147,7 @@ beyond(rpeek_many, Id) -> Id - 1.
 show([], S, _Fun) ->
     {cont, S};
 show([{_Id, Item} | Rest], S, Fun) ->
-    case Fun(emmap_item:unpack(Item), S) of
+    case answer(Fun(emmap_item:unpack(Item), S)) of
         {cont, Next} -> show(Rest, Next, Fun);
         {halt, Last} -> {halt, Last}
     end.

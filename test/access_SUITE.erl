@@ -1,0 +1,316 @@
+%% How queues are reached: as processes of one's own tree, from the processes of other nodes, through
+%% lost connections, by many with big items at once.
+-module(access_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+
+-compile([export_all, nowarn_export_all]).
+
+-import(emmap_test, [on/2, until/1]).
+
+-define(DEADLINE, 20000).
+
+suite() ->
+    [{timetrap, {seconds, 60}}].
+
+all() ->
+    [a_lease_is_of_who_calls_the_process, who_waits_is_in_nobodys_way, who_dies_waits_no_more,
+     a_killed_process_leaves_no_handle, a_process_outlives_the_daemon, its_handle_is_its_own,
+     what_a_process_is_started_with_is_checked, processes_of_other_nodes_may_use_it,
+     casts_need_a_handle, big_items_come_to_all_who_ask, compressed_or_only_alike,
+     a_subscription_begins_with_the_connection, a_lost_subscription_ends_quietly,
+     a_subscription_is_of_one_process, an_answer_that_is_none_is_an_exception,
+     a_fold_leaves_what_it_has_lost].
+
+init_per_suite(Config0) ->
+    Config = emmap_test:start(Config0),
+    Daemon = #{node := D} = emmap_test:start_daemon(Config, #{}),
+    Options = #{application => [{daemon, external}, {node, D}]},
+    [{daemon, Daemon}, {options, Options}, {client, emmap_test:start_node(Config, Options)} | Config].
+
+end_per_suite(Config) ->
+    ok = emmap_test:stop_node(?config(client, Config)),
+    _ = emmap_test:stop_daemon(?config(daemon, Config)),
+    emmap_test:stop(Config).
+
+%% Runs Fun(Q) on the client node with a new queue of the case's own.
+with_handle(Config, Case, Fun) ->
+    on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open(atom_to_list(Case), 0, []),
+        Fun(Q),
+        ok = emmap_queue:close(Q)
+    end).
+
+%% The same with a process, registered under the case's name.
+with_process(Config, Case, Fun) ->
+    on(?config(client, Config), fun() ->
+        {ok, Pid} = emmap_queue:start_link(Case, atom_to_list(Case), 0, []),
+        Fun(Pid),
+        ok = gen_server:stop(Pid)
+    end).
+
+%% In a process of its own, which ends with it.
+elsewhere(Fun) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({result, Fun()}) end),
+    result(Pid, Monitor).
+
+result(Pid, Monitor) ->
+    receive {'DOWN', Monitor, process, Pid, {result, Result}} -> Result
+    after ?DEADLINE -> error(deadline)
+    end.
+
+is(Q, Key, Value) ->
+    until(fun() -> maps:get(Key, emmap_queue:info(Q)) =:= Value end).
+
+mailbox() ->
+    {messages, Messages} = process_info(self(), messages),
+    Messages.
+
+%%% Processes of one's own tree.
+
+a_lease_is_of_who_calls_the_process(Config) ->
+    with_process(Config, ?FUNCTION_NAME, fun(Pid) ->
+        ok = emmap_queue:push_many(Pid, [a, b]),
+        {ok, 1, 1, a} = gen_server:call(Pid, {take, 0}),
+        {error, not_leased} = elsewhere(fun() -> gen_server:call(Pid, {ack, 1}) end),
+        {error, not_leased} = elsewhere(fun() -> emmap_queue:ack(Pid, 1) end),
+        ok = emmap_queue:ack(Pid, 1),
+        {ok, 2, 1, b} = elsewhere(fun() -> gen_server:call(Pid, {take, 0}) end),
+        {ok, 2, 2, b} = emmap_queue:take(Pid, ?DEADLINE),
+        ok = gen_server:call(Pid, {ack, 2})
+    end).
+
+who_waits_is_in_nobodys_way(Config) ->
+    with_process(Config, ?FUNCTION_NAME, fun(Pid) ->
+        {Waiter, Monitor} =
+            spawn_monitor(fun() -> exit({result, gen_server:call(Pid, {pop_wait, infinity}, infinity)}) end),
+        ok = is(Pid, waiting, 1),
+        nil = gen_server:call(Pid, pop),
+        nil = gen_server:call(Pid, peek),
+        ok = gen_server:call(Pid, {push, a}),
+        {ok, a} = result(Waiter, Monitor)
+    end).
+
+who_dies_waits_no_more(Config) ->
+    with_process(Config, ?FUNCTION_NAME, fun(Pid) ->
+        Waiter = spawn(fun() -> gen_server:call(Pid, {take, infinity}, infinity) end),
+        ok = is(Pid, waiting, 1),
+        true = exit(Waiter, kill),
+        ok = is(Pid, waiting, 0),
+        ok = emmap_queue:push(Pid, a),
+        {ok, 1, 1, a} = emmap_queue:take(Pid)
+    end).
+
+a_killed_process_leaves_no_handle(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        process_flag(trap_exit, true),
+        {ok, Pid} = emmap_queue:start_link(killed, atom_to_list(a_killed_process_leaves_no_handle), 0, []),
+        #{handles := 2} = emmap_queue:info(Q),
+        true = exit(Pid, kill),
+        ok = is(Q, handles, 1)
+    end).
+
+a_process_outlives_the_daemon(Config) ->
+    Daemon = #{node := D} = emmap_test:start_daemon(Config, #{}),
+    Node = emmap_test:start_node(Config, #{application => [{daemon, external}, {node, D}]}),
+    on(Node, fun() ->
+        {ok, Pid} = gen_server:start({local, jobs}, emmap_queue_server, {jobs, "outlives", 0, []}, []),
+        ok = emmap_queue:push_many(Pid, [a, b])
+    end),
+    ok = emmap_test:kill_daemon(Daemon),
+    Next = emmap_test:restart_daemon(Daemon),
+    on(Node, fun() ->
+        ok = until(fun() -> (catch emmap_queue:length(jobs)) =:= 2 end),
+        a = emmap_queue:pop(jobs),
+        b = gen_server:call(jobs, pop),
+        ok = gen_server:stop(jobs)
+    end),
+    ok = emmap_test:stop_node(Node),
+    _ = emmap_test:stop_daemon(Next),
+    ok.
+
+its_handle_is_its_own(Config) ->
+    with_process(Config, ?FUNCTION_NAME, fun(Pid) ->
+        [{error, {unknown_request, Name}} = gen_server:call(Pid, Request)
+         || {Name, Request} <- [{close, close}, {barrier, barrier}, {batch, {batch, [length]}},
+                                {nonsense, {nonsense, 1}}]],
+        [{error, badarg} = gen_server:call(Pid, Request) || Request <- ["no request", {}]],
+        {'EXIT', {badarg, _}} = (catch emmap_queue:close(Pid)),
+        0 = emmap_queue:length(Pid)
+    end).
+
+what_a_process_is_started_with_is_checked(Config) ->
+    on(?config(client, Config), fun() ->
+        process_flag(trap_exit, true),
+        {error, {bad_option, foo}} = emmap_queue:start_link(checked, "checked", 0, [foo]),
+        {error, {bad_option, foo}} = emmap_queue:start_link(checked, "checked", 0, foo),
+        {error, badarg} = emmap_queue:start_link(checked, "", 0, []),
+        undefined = whereis(checked)
+    end).
+
+%% A lease cannot be given to a process whose end the daemon does not see from here.
+processes_of_other_nodes_may_use_it(Config) ->
+    #{node := Client} = ?config(client, Config),
+    Other = emmap_test:start_node(Config, ?config(options, Config)),
+    Self = self(),
+    on(?config(client, Config), fun() ->
+        {ok, _} = gen_server:start({local, jobs}, emmap_queue_server, {jobs, "of_others", 0, []}, [])
+    end),
+    Jobs = {jobs, Client},
+    on(Other, fun() ->
+        ok = emmap_queue:push_many(Jobs, [a, {'$emmap_zip', <<1>>}]),
+        ok = emmap_queue:push(Jobs, c, 9),
+        a = emmap_queue:peek_front(Jobs),
+        {ok, [a, {'$emmap_zip', <<1>>}, c]} = emmap_queue:pop_many(Jobs, 9),
+        {error, enotsup} = emmap_queue:take(Jobs),
+        {error, enotsup} = emmap_queue:subscribe(Jobs, 1),
+        {'EXIT', {enotsup, _}} = (catch emmap_queue:try_pop(Jobs, fun(I) -> I end)),
+        [] = mailbox()
+    end),
+    _ = spawn_link(fun() ->
+        Self ! {popped, on(Other, fun() -> emmap_queue:pop_wait(Jobs, infinity) end)}
+    end),
+    on(?config(client, Config), fun() ->
+        ok = is(jobs, waiting, 1),
+        ok = emmap_queue:push(jobs, d)
+    end),
+    receive {popped, {ok, d}} -> ok after ?DEADLINE -> error(deadline) end,
+    on(Other, fun() -> _ = spawn(fun() -> emmap_queue:pop_wait(Jobs, infinity) end) end),
+    on(?config(client, Config), fun() -> ok = is(jobs, waiting, 1) end),
+    ok = emmap_test:stop_node(Other),
+    on(?config(client, Config), fun() ->
+        ok = is(jobs, waiting, 0),
+        ok = gen_server:stop(jobs)
+    end).
+
+%%% Items.
+
+casts_need_a_handle(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    with_process(Config, ?FUNCTION_NAME, fun(Pid) ->
+        ok = emmap_queue:push_async(Pid, a),
+        ok = emmap_queue:push_async(casts_need_a_handle, b),
+        ok = emmap_queue:barrier(Pid),
+        [a, b] = emmap_queue:rpeek(Pid, [], fun(I, Is) -> {cont, [I | Is]} end),
+        [{'EXIT', {badarg, _}} = (catch Fun(Q))
+         || Q <- ["casts_need_a_handle", {casts_need_a_handle, D}],
+            Fun <- [fun(X) -> emmap_queue:push_async(X, c) end, fun emmap_queue:barrier/1]]
+    end).
+
+%% Together their answers are longer than a message may be.
+big_items_come_to_all_who_ask(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        Numbers = lists:seq(1, 6),
+        [ok = emmap_queue:push(Q, {N, binary:copy(<<N>>, 15000000)}) || N <- Numbers],
+        Got = emmap_test:in_parallel([fun() ->
+            {N, Bytes} = emmap_queue:pop(Q),
+            15000000 = byte_size(Bytes),
+            N
+        end || _ <- Numbers]),
+        Numbers = lists:sort(Got),
+        0 = emmap_queue:length(Q)
+    end).
+
+%% Pushed without this module, and with it.
+compressed_or_only_alike(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    Name = atom_to_list(?FUNCTION_NAME),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        Junk = {'$emmap_zip', <<"junk">>},
+        ok = gen_server:call({emmap, D}, {push, Name, Junk}),
+        ok = emmap_queue:push(Q, Junk),
+        ok = emmap_queue:push(Q, text, 5),
+        {'$emmap_zip', _} = gen_server:call({emmap, D}, {pop, Name}),
+        Junk = emmap_queue:pop(Q),
+        {'$emmap_zip', Ext} = gen_server:call({emmap, D}, {pop, Name}),
+        text = binary_to_term(Ext)
+    end).
+
+%%% Subscriptions.
+
+%% The daemon is not there when its monitor is set, and there when the request arrives.
+a_subscription_begins_with_the_connection(Config) ->
+    Daemon = #{node := D} = emmap_test:start_daemon(Config, #{}),
+    Node = emmap_test:start_node(Config, #{application => [{daemon, external}, {node, D}]}),
+    Self = self(),
+    on(Node, fun() -> ok = persistent_term:put(queue, element(2, emmap_queue:open("begins", 0, []))) end),
+    ok = emmap_test:kill_daemon(Daemon),
+    _ = spawn_link(fun() -> Self ! {done, on(Node, fun subscribe_at_last/0)} end),
+    on(Node, fun() -> ok = until(fun() -> is_connecting(D) end) end),
+    Next = emmap_test:restart_daemon(Daemon),
+    receive {done, ok} -> ok after ?DEADLINE -> error(deadline) end,
+    ok = emmap_test:stop_node(Node),
+    _ = emmap_test:stop_daemon(Next),
+    ok.
+
+%% A lane with somebody in it.
+is_connecting(D) ->
+    whereis(D) =/= undefined andalso persistent_term:get(subscribing, no) =:= yes.
+
+subscribe_at_last() ->
+    Q = persistent_term:get(queue),
+    ok = persistent_term:put(subscribing, yes),
+    {ok, Sub} = subscribed(Q),
+    [] = mailbox(), % its monitor is not over
+    ok = emmap_queue:push(Q, a),
+    receive {emmap_queue, Sub, Id, 1, a} -> ok = emmap_queue:ack(Q, Id) after ?DEADLINE -> error(deadline) end,
+    #{subscribers := 1} = emmap_queue:info(Q), % and it is the only one
+    ok = emmap_queue:unsubscribe(Q, Sub),
+    [] = mailbox(),
+    ok.
+
+subscribed(Q) ->
+    case emmap_queue:subscribe(Q, 1) of
+        {ok, Sub} -> {ok, Sub};
+        {error, {_, _}} -> subscribed(Q)
+    end.
+
+a_lost_subscription_ends_quietly(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap_queue:push(Q, a),
+        {ok, Sub} = emmap_queue:subscribe(Q, 2),
+        ok = until(fun() -> length(mailbox()) =:= 1 end),
+        true = erlang:disconnect_node(D),
+        ok = until(fun() -> length(mailbox()) =:= 2 end),
+        ok = emmap_queue:unsubscribe(Q, Sub),
+        [] = mailbox(),
+        {ok, 1, 2, a} = emmap_queue:take(Q, ?DEADLINE)
+    end).
+
+a_subscription_is_of_one_process(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        {ok, Sub} = emmap_queue:subscribe(Q, 1),
+        {'EXIT', {badarg, _}} = elsewhere(fun() -> catch emmap_queue:unsubscribe(Q, Sub) end),
+        [{'EXIT', {badarg, _}} = (catch emmap_queue:unsubscribe(Q, Other)) || Other <- [make_ref(), me]],
+        #{subscribers := 1} = emmap_queue:info(Q),
+        ok = emmap_queue:unsubscribe(Q, Sub),
+        {'EXIT', {badarg, _}} = (catch emmap_queue:unsubscribe(Q, Sub))
+    end).
+
+%%% Folds.
+
+an_answer_that_is_none_is_an_exception(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap_queue:push_many(Q, lists:seq(1, 20)),
+        [{'EXIT', {function_clause, _}} = (catch emmap_queue:Fold(Q, 0, fun(_, _) -> next end))
+         || Fold <- [pop, peek, rpeek]],
+        #{ready := 20, leased := 0} = emmap_queue:info(Q),
+        {ok, [{1, 2, 1}, {2, 1, 2}]} = emmap_queue:take_many(Q, 2)
+    end).
+
+a_fold_leaves_what_it_has_lost(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap_queue:push_many(Q, lists:seq(1, 30)),
+        Self = self(),
+        {'EXIT', {{casts, #{lost := Lost}}, _}} = (catch emmap_queue:pop(Q, 0, fun(I, N) ->
+            Self ! {seen, I},
+            _ = [true = erlang:disconnect_node(D) || I =:= 3],
+            {cont, N + 1}
+        end)),
+        true = Lost >= 1,
+        [{seen, 1}, {seen, 2}, {seen, 3}] = [M || {seen, _} = M <- mailbox()],
+        {ok, Items} = emmap_queue:pop_many(Q, 100, ?DEADLINE),
+        [] = lists:seq(4, 30) -- Items
+    end).
