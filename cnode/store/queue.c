@@ -92,35 +92,59 @@ static uint64_t lost_ahead(const struct queue *q)
     return n;
 }
 
+/* Where the next record can begin: in one that is whole there is no other. */
+static enum err step(struct object *o, const struct turn *t, uint64_t *pos, struct record_fields *f)
+{
+    struct spot at;
+    enum err e = record_head(o, t, LOG_MAIN, *pos, f, &at);
+    if (e == OK)
+        e = record_payload(o, t, f, &at);
+    if (e == OK)
+        *pos += f->kind == RECORD_JUMP ? JUMP_BYTES : record_size(f->length);
+    else if (e == ERR_DAMAGED)
+        *pos += 8;
+    return e;
+}
+
 /* A JUMP may pass over records that a power cut undid; where it is damaged they come to light. Such
- * a record is known by a later one with a lesser number: it is of a later life, and less than the
- * longest record away. *until: where that is, NO_POSITION: nowhere. */
+ * a record, or one that follows it without a gap, is known by one of a later life with a lesser
+ * number, that comes less than the longest record behind it. *until: the first of a later life, if
+ * so; NO_POSITION: it was not undone. */
 static enum err find_lesser(struct object *o, const struct turn *t,
-                            const struct record_fields *from, const struct spot *at,
-                            uint64_t *until)
+                            const struct record_fields *from, uint64_t pos, uint64_t *until)
 {
     const struct queue *q = o->queue;
     const uint64_t tail = q->logs[LOG_MAIN].tail;
-    const uint64_t most = at->pos + RECORD_LONGEST;
-    uint64_t pos = at->pos + record_size(from->length);
+    const uint64_t most = pos + RECORD_LONGEST;
+    uint64_t end = pos; /* of what follows without a gap */
+    uint64_t next = from->seq;
     uint32_t epoch = from->epoch;
+    uint32_t last = epoch;
+    uint64_t later = tail;
     *until = NO_POSITION;
-    while (pos < tail && pos < most && epoch != q->epoch) { /* what this life wrote is in order */
+    while (pos < tail && pos < most && last != q->epoch) { /* what this life wrote is in order */
+        const uint64_t here = pos;
         struct record_fields f;
-        struct spot here;
-        enum err e = record_head(o, t, LOG_MAIN, pos, &f, &here);
+        enum err e = step(o, t, &pos, &f);
         if (e != OK && e != ERR_DAMAGED)
             return e;
-        const bool later = e == OK && f.epoch >= from->epoch;
-        if (later && f.seq <= from->seq) {
-            *until = pos;
+        if (e != OK || f.epoch < epoch)
+            continue;
+        if (f.epoch > from->epoch && later == tail)
+            later = here;
+        if (f.epoch > epoch && f.seq < next) {
+            *until = later;
             return OK;
         }
-        epoch = later ? f.epoch : epoch;
-        pos += later ? record_size(f.length) : 8;
+        if (here == end) {
+            end += record_size(f.length);
+            next = f.seq + record_is_item(&f);
+            epoch = f.epoch;
+        }
+        last = f.epoch;
     }
-    if (pos >= tail && q->logs[LOG_MAIN].tail_seq <= from->seq)
-        *until = tail;
+    if (pos >= tail && q->logs[LOG_MAIN].tail_seq < next)
+        *until = later;
     return OK;
 }
 
@@ -129,18 +153,21 @@ static enum err check_place(struct object *o, const struct turn *t, unsigned log
                             uint64_t *pos, struct record_fields *f, struct spot *at)
 {
     uint64_t until = NO_POSITION;
+    uint64_t next = *pos + 8;
     enum err e = record_head(o, t, log, *pos, f, at);
-    const bool fits = e == OK && record_is_item(f) && f->seq >= seq;
-    if (fits && log == LOG_MAIN)
-        e = find_lesser(o, t, f, at, &until);
-    if (fits && until == NO_POSITION)
-        return e;
+    if (e == OK && f->seq < seq)
+        e = ERR_DAMAGED;
+    if (e == OK && log == LOG_MAIN)
+        e = record_payload(o, t, f, at);
+    if (e == OK && log == LOG_MAIN)
+        e = find_lesser(o, t, f, *pos, &until);
     if (e != OK && e != ERR_DAMAGED)
         return e;
-    if (fits)
-        *pos = until;
-    else
-        *pos += e == OK && f->kind == RECORD_JUMP ? record_size(f->length) : 8;
+    if (e == OK && until == NO_POSITION && record_is_item(f))
+        return OK;
+    if (e == OK)
+        next = until == NO_POSITION ? *pos + record_size(f->length) : until;
+    *pos = next;
     return ERR_DAMAGED;
 }
 

@@ -650,6 +650,7 @@ static void close_it(struct side *s)
 void side_reopen(enum side_end end)
 {
     static struct image image;
+    moving.seq = 0;
     for (unsigned i = 0; i < sides_used && run_goes_on(); i++) {
         struct side *s = &sides[i];
         if (end == END_POWER)
@@ -663,7 +664,6 @@ void side_reopen(enum side_end end)
         if (s->live.failed)
             side_recover(s);
     }
-    moving.seq = 0;
     for (unsigned i = 0; i < sides_used && !run.violated; i++)
         wake(&sides[i]);
 }
