@@ -13,7 +13,7 @@ suite() ->
 all() ->
     [items_come_out_in_order, every_length_of_term_is_found, compressed_terms_are_kept,
      an_empty_queue_is_one, an_append_that_was_cut_off_is_ignored, what_is_none_is_left_alone,
-     the_old_file_stays, another_old_file_is_in_the_way, a_file_in_use_is_locked].
+     the_old_file_stays, another_old_file_is_in_the_way, a_file_in_use_waits].
 
 init_per_suite(Config0) ->
     Config = emmap_test:start(Config0),
@@ -125,13 +125,20 @@ another_old_file_is_in_the_way(Config) ->
     {ok, File} = file:read_file(path(Config, "way")),
     {ok, <<"mine">>} = file:read_file(path(Config, "way.nif")).
 
-a_file_in_use_is_locked(Config) ->
+a_file_in_use_waits(Config) ->
     File = old_file([term_to_binary(a)]),
     ok = file:write_file(path(Config, "used"), File),
+    Other = #{node := Node} = emmap_test:daemon(Config), % both use the same directory
     on(?config(client, Config), fun() ->
-        {ok, F, _} = emmap:open("used", [read]),
+        {ok, _, _} = gen_server:call({emmap, Node}, {open, "used", 0, 0, [read]}),
         {error, {locked, _}} = emmap_queue:open("used", 0, []),
-        ok = emmap:close(F),
+        {ok, F, _} = emmap:open("used", [read]),
+        {error, {wrong_kind, region}} = emmap_queue:open("used", 0, []),
+        ok = emmap:close(F)
+    end),
+    {ok, File} = file:read_file(path(Config, "used")),
+    _ = emmap_test:stop_daemon(Other),
+    on(?config(client, Config), fun() ->
         {ok, Q} = emmap_queue:open("used", 0, []),
         a = emmap_queue:pop(Q)
     end).
