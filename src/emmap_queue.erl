@@ -101,8 +101,9 @@ open(Name, Size, Options) ->
         Outcome -> emmap_result:tagged(Outcome, {?MODULE, open, [Name, Size, Options]})
     end.
 
-%% @doc Closes the handle for ever; again and again is fine. The queue stays open for others. A
-%% process of start_link/4 is stopped instead, and a name has nothing to close: badarg.
+%% @doc Closes the handle for ever; again and again is fine. The queue stays open for others, and
+%% what is leased stays leased. A process of start_link/4 is stopped instead, and a name has nothing
+%% to close: badarg.
 -spec close(emmap_handle:handle()) -> ok.
 close(Q) ->
     case emmap_open:close(Q) of

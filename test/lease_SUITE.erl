@@ -32,7 +32,8 @@ groups() ->
        a_subscriber_that_stops_gives_back])
     ++ [{functions, [],
          [try_pop_gives_back_on_an_exception, try_pop_leases_without_limit,
-          a_lost_lease_is_told_by_try_pop, a_call_that_is_given_up_gets_nothing,
+          a_lost_lease_is_told_by_try_pop, a_lease_outlives_the_handle,
+          a_call_that_is_given_up_gets_nothing,
           a_cancel_that_crosses_loses_nothing, what_was_not_seen_was_not_delivered,
           a_lost_connection_ends_a_subscription, a_closed_queue_ends_a_subscription]},
         {messages, [],
@@ -437,6 +438,20 @@ try_pop_leases_without_limit(Config) ->
         ok = emmap_queue:push(Q, a),
         empty = emmap_queue:try_pop(Q, fun(a) -> emmap_queue:pop_wait(Q, 300) end),
         #{items := 0, acked := 1} = emmap_queue:info(Q)
+    end).
+
+%% Also where it was the only one.
+a_lease_outlives_the_handle(Config) ->
+    File = atom_to_list(?FUNCTION_NAME),
+    on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open(File, 0, []),
+        ok = emmap_queue:push_many(Q, [a, b]),
+        {ok, Id, 1, a} = emmap_queue:take(Q),
+        ok = emmap_queue:close(Q),
+        {ok, Again} = emmap_queue:open(File, 0, []),
+        elsewhere(fun() -> {ok, [{_, 1, b}]} = emmap_queue:take_many(Again, 2) end),
+        ok = emmap_queue:ack(Again, Id),
+        ok = emmap_queue:close(Again)
     end).
 
 a_lost_lease_is_told_by_try_pop(Config) ->

@@ -733,8 +733,9 @@ static void rested(struct job *job)
 void line_rest(struct entry *e)
 {
     struct server *s = e->server;
+    const bool stays = e->kept || e->desk.leases != NULL; /* a lease ends with its holder */
     if (e->busy || e->held || e->first != NULL || e->handle_count > 0 ||
-        (e->kept && !s->stopping && e->object.kind != OBJECT_CLOSED))
+        (stays && !s->stopping && e->object.kind != OBJECT_CLOSED))
         return;
     if (e->object.kind == OBJECT_CLOSED) {
         entry_free(e);
