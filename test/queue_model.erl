@@ -1,0 +1,308 @@
+%% What a queue is: a list of items, a line of those who wait. Each operation says what it answers,
+%% what the waiting are told, and the queue after it.
+-module(queue_model).
+
+-export([new/2, do/3, end_client/2, restart/1, info/1]).
+-export([ids/1, is_waiting/2, is_subscribed/2, has_worn_out/1, waiting/1, dead/1]).
+
+-record(item, {id :: pos_integer(), term :: term(), attempts = 0 :: non_neg_integer(),
+               state = ready :: ready | delayed | buried | {leased, client(), by()}}).
+-record(waiter, {client :: client(), want :: term()}).
+-record(subscriber, {client :: client(), credit :: pos_integer()}).
+-record(queue, {max_items = infinity :: pos_integer() | infinity,
+                overflow = reject :: reject | drop_head,
+                max_attempts = infinity :: pos_integer() | infinity,
+                has_dead_letter = false :: boolean(),
+                items = [] :: [#item{}], % by id
+                next = 1 :: pos_integer(),
+                line = [] :: [#waiter{} | #subscriber{}],
+                dead = [] :: [term()]}).
+
+-type client() :: pos_integer().
+-type by() :: call | subscription.
+-type told() :: {client(), emmap_queue_client:event()}.
+
+new(Options, HasDeadLetter) ->
+    #queue{max_items = proplists:get_value(max_items, Options, infinity),
+           overflow = proplists:get_value(overflow, Options, reject),
+           max_attempts = proplists:get_value(max_attempts, Options, infinity),
+           has_dead_letter = HasDeadLetter}.
+
+%% The answer, what others are told, the queue.
+-spec do(client(), term(), #queue{}) -> {term(), [told()], #queue{}}.
+do(C, Op, Q) ->
+    {Answer, Q1} = op(Op, C, Q),
+    {Told, Q2} = serve(Q1),
+    {Answer, Told, Q2}.
+
+end_client(C, #queue{line = Line} = Q) ->
+    Stay = Q#queue{line = [W || W <- Line, client(W) =/= C]},
+    Back = lists:foldl(fun come_back/2, Stay, leased(C, Q)),
+    {Told, Q2} = serve(Back),
+    {ok, Told, Q2}.
+
+%% The daemon ends, and begins again.
+restart(#queue{line = Line} = Q) ->
+    Back = lists:foldl(fun(#item{id = Id}, Acc) ->
+        set(Id, fun(I) -> I#item{state = ready} end, Acc)
+    end, Q#queue{line = []}, [I || #item{state = {leased, _, _}} = I <- Q#queue.items]),
+    Moved = case Back#queue.has_dead_letter of
+        true -> lists:foldl(fun put_aside/2, Back, [I#item.id || I <- ready_items(Back), worn_out(I, Back)]);
+        false -> Back
+    end,
+    {ok, [{client(W), lost(W)} || W <- Line], Moved}.
+
+lost(#waiter{}) -> {answer, {error, lost}};
+lost(#subscriber{}) -> lost.
+
+info(#queue{items = Items, line = Line, next = Next} = Q) ->
+    #{items => length(Items), ready => length(ready_items(Q)), pushed => Next - 1, damaged => 0,
+      leased => length([I || #item{state = {leased, _, _}} = I <- Items]),
+      delayed => length([I || #item{state = delayed} = I <- Items]),
+      buried => length([I || #item{state = buried} = I <- Items]),
+      waiting => length([W || #waiter{} = W <- Line]),
+      subscribers => length([S || #subscriber{} = S <- Line])}.
+
+ids(#queue{items = Items}) -> [Id || #item{id = Id} <- Items].
+
+ready(Q) -> [T || #item{term = T} <- ready_items(Q)].
+
+leased(C, #queue{items = Items}) -> [Id || #item{id = Id, state = {leased, Who, _}} <- Items, Who =:= C].
+
+is_waiting(C, #queue{line = Line}) -> [W || #waiter{client = Who} = W <- Line, Who =:= C] =/= [].
+
+is_subscribed(C, #queue{line = Line}) ->
+    [S || #subscriber{client = Who} = S <- Line, Who =:= C] =/= [].
+
+%% An item that the next who asks will put aside.
+has_worn_out(Q) -> [I || I <- ready_items(Q), worn_out(I, Q)] =/= [].
+
+waiting(#queue{line = Line}) -> [client(W) || W <- Line].
+
+dead(#queue{dead = Dead}) -> lists:reverse(Dead).
+
+client(#waiter{client = C}) -> C;
+client(#subscriber{client = C}) -> C.
+
+%%% Items.
+
+ready_items(#queue{items = Items}) -> [I || #item{state = ready} = I <- Items].
+
+set(Id, Change, #queue{items = Items} = Q) ->
+    Item = lists:keyfind(Id, #item.id, Items),
+    Q#queue{items = lists:keyreplace(Id, #item.id, Items, Change(Item))}.
+
+remove(Id, #queue{items = Items} = Q) ->
+    Q#queue{items = lists:keydelete(Id, #item.id, Items)}.
+
+worn_out(#item{attempts = N}, #queue{max_attempts = Max}) -> N >= Max. % infinity is more than all
+
+put_aside(Id, #queue{has_dead_letter = true, dead = Dead} = Q) ->
+    #item{term = Term} = lists:keyfind(Id, #item.id, Q#queue.items),
+    (remove(Id, Q))#queue{dead = [Term | Dead]};
+put_aside(Id, Q) ->
+    set(Id, fun(I) -> I#item{state = buried} end, Q).
+
+come_back(Id, Q) -> come_back(Id, ready, Q).
+
+come_back(Id, State, Q) ->
+    case worn_out(lists:keyfind(Id, #item.id, Q#queue.items), Q) of
+        true -> put_aside(Id, Q);
+        false -> set(Id, fun(I) -> I#item{state = State} end, Q)
+    end.
+
+%% The first that may be delivered.
+front(Q) ->
+    case ready_items(Q) of
+        [] -> {none, Q};
+        [#item{id = Id} = Item | _] ->
+            case worn_out(Item, Q) of
+                true -> front(put_aside(Id, Q));
+                false -> {Item, Q}
+            end
+    end.
+
+add(Terms, #queue{max_items = Max, items = Items} = Q) ->
+    case Max =/= infinity andalso length(Items) + length(Terms) - Max of
+        Over when is_integer(Over), Over > 0 -> add_over(Terms, Over, Q);
+        _ -> {ok, append(Terms, Q)}
+    end.
+
+add_over(Terms, Over, #queue{overflow = drop_head, max_items = Max} = Q) when length(Terms) =< Max ->
+    case ready_items(Q) of
+        Ready when length(Ready) >= Over ->
+            First = [Id || #item{id = Id} <- lists:sublist(Ready, Over)],
+            {ok, append(Terms, lists:foldl(fun remove/2, Q, First))};
+        _ ->
+            {{error, full}, Q}
+    end;
+add_over(_, _, Q) ->
+    {{error, full}, Q}.
+
+append(Terms, #queue{items = Items, next = Next} = Q) ->
+    New = [#item{id = Id, term = T} || {Id, T} <- lists:zip(lists:seq(Next, Next + length(Terms) - 1),
+                                                           Terms)],
+    Q#queue{items = Items ++ New, next = Next + length(Terms)}.
+
+pop_one(Q0) ->
+    case front(Q0) of
+        {none, Q} -> {none, Q};
+        {#item{id = Id, term = T}, Q} -> {{ok, T}, remove(Id, Q)}
+    end.
+
+take_one(C, By, Q0) ->
+    case front(Q0) of
+        {none, Q} -> {none, Q};
+        {#item{id = Id, term = T, attempts = N}, Q} ->
+            Taken = fun(I) -> I#item{state = {leased, C, By}, attempts = N + 1} end,
+            {{ok, Id, N + 1, T}, set(Id, Taken, Q)}
+    end.
+
+many(_, 0, Q) ->
+    {[], Q};
+many(One, N, Q0) ->
+    case One(Q0) of
+        {none, Q} -> {[], Q};
+        {First, Q1} -> {Rest, Q} = many(One, N - 1, Q1), {[First | Rest], Q}
+    end.
+
+%%% Operations.
+
+op({push, T}, _, Q) -> add([T], Q);
+op({push, T, _Level}, _, Q) -> add([T], Q);
+op({push_async, T}, _, Q) -> add([T], Q);
+op({push_many, Ts}, _, Q) -> add(Ts, Q);
+op(pop, _, Q0) ->
+    case pop_one(Q0) of
+        {none, Q} -> {nil, Q};
+        {{ok, T}, Q} -> {T, Q}
+    end;
+op({pop_wait, _}, _, Q) -> or_empty(pop_one(Q), empty);
+op(give_up, _, Q) -> or_empty(pop_one(Q), killed);
+op({pop_many, N, infinity}, C, Q) -> op({pop_many, N}, C, Q);
+op({take, infinity}, C, Q) -> op(take, C, Q);
+op({pop_many, N}, _, Q0) ->
+    {Got, Q} = many(fun pop_one/1, N, Q0),
+    {{ok, [T || {ok, T} <- Got]}, Q};
+op({fold, Nth, How}, C, Q0) ->
+    {Got, Q1} = many(fun pop_one/1, Nth - 1, Q0),
+    Terms = [T || {ok, T} <- Got],
+    case take_one(C, call, Q1) of
+        {none, Q} -> {{length(Terms) + 1, Terms}, Q};
+        {{ok, Id, _, _}, Q} when How =:= halt -> {{Nth, Terms}, come_back(Id, Q)};
+        {{ok, Id, _, _}, Q} -> {{throw, stop}, come_back(Id, Q)}
+    end;
+op({try_pop, ok}, _, Q0) ->
+    case pop_one(Q0) of
+        {none, Q} -> {nil, Q};
+        {{ok, T}, Q} -> {{had, T}, Q}
+    end;
+op({try_pop, throw}, C, Q0) ->
+    case take_one(C, call, Q0) of
+        {none, Q} -> {nil, Q};
+        {{ok, Id, _, _}, Q} -> {{throw, stop}, come_back(Id, Q)}
+    end;
+op(take, C, Q) -> or_empty(take_one(C, call, Q), empty);
+op({take, 0, 1}, C, Q0) -> % its time is over at once
+    case take_one(C, call, Q0) of
+        {none, Q} -> {empty, Q};
+        {{ok, Id, _, _} = Taken, Q} -> {Taken, come_back(Id, Q)}
+    end;
+op({take_many, N}, C, Q0) ->
+    {Got, Q} = many(fun(Q1) -> take_one(C, call, Q1) end, N, Q0),
+    {{ok, [{Id, Attempt, T} || {ok, Id, Attempt, T} <- Got]}, Q};
+op({ack, Id}, C, Q) -> decide(Id, C, fun remove/2, [buried], Q);
+op({release, Id}, C, Q) -> decide(Id, C, fun come_back/2, [], Q);
+op({release, Id, _Hours}, C, Q) -> decide(Id, C, fun(I, Q1) -> come_back(I, delayed, Q1) end, [], Q);
+op({bury, Id}, C, Q) -> decide(Id, C, fun(I, Q1) -> set(I, fun buried/1, Q1) end, [], Q);
+op({touch, Id}, C, Q) -> decide(Id, C, fun(_, Q1) -> Q1 end, [], Q);
+op({ack_many, Ids}, C, Q) -> decide_many(ack, Ids, C, Q);
+op({release_many, Ids}, C, Q) -> decide_many(release, Ids, C, Q);
+op({kick, N}, _, #queue{items = Items} = Q) ->
+    Ids = lists:sublist([Id || #item{id = Id, state = buried} <- Items], N),
+    {{ok, length(Ids)}, lists:foldl(fun(Id, Acc) ->
+        set(Id, fun(I) -> I#item{state = ready, attempts = 0} end, Acc)
+    end, Q, Ids)};
+op({peek_buried, N}, _, #queue{items = Items} = Q) ->
+    {{ok, lists:sublist([{Id, A, T} || #item{id = Id, state = buried, attempts = A, term = T} <- Items],
+                        N)}, Q};
+op(peek_front, _, Q) -> {first_or_nil(ready(Q)), Q};
+op(peek_back, _, Q) -> {first_or_nil(lists:reverse(ready(Q))), Q};
+op({peek_many, N}, _, Q) ->
+    {{ok, lists:sublist([{Id, T} || #item{id = Id, term = T} <- ready_items(Q)], N)}, Q};
+op({peek, N}, _, Q) -> {looked(N, ready(Q)), Q};
+op({rpeek, N}, _, Q) -> {looked(N, lists:reverse(ready(Q))), Q};
+op(length, _, Q) -> {length(ready_items(Q)), Q};
+op(is_empty, _, Q) -> {ready_items(Q) =:= [], Q};
+op(erase, _, Q) -> {ok, Q#queue{items = [], line = Q#queue.line}};
+op(sync, _, Q) -> {ok, Q};
+op({subscribe, Credit}, C, #queue{line = Line} = Q) ->
+    {ok, Q#queue{line = Line ++ [#subscriber{client = C, credit = Credit}]}};
+op(unsubscribe, C, #queue{line = Line} = Q) ->
+    Ids = [Id || #item{id = Id, state = {leased, Who, subscription}} <- Q#queue.items, Who =:= C],
+    Left = Q#queue{line = [W || W <- Line, client(W) =/= C]},
+    {ok, lists:foldl(fun come_back/2, Left, Ids)};
+op({wait, Want}, C, #queue{line = Line} = Q) ->
+    {ok, Q#queue{line = Line ++ [#waiter{client = C, want = Want}]}}.
+
+or_empty({none, Q}, Empty) -> {Empty, Q};
+or_empty(Got, _) -> Got.
+
+first_or_nil([]) -> nil;
+first_or_nil([T | _]) -> T.
+
+looked(N, Terms) ->
+    First = lists:sublist(Terms, N),
+    {N - length(First), First}.
+
+buried(Item) -> Item#item{state = buried}.
+
+%% By the holder, or by anybody in these states.
+decide(Id, C, Change, States, #queue{items = Items} = Q) ->
+    case lists:keyfind(Id, #item.id, Items) of
+        #item{state = {leased, C, _}} -> {ok, Change(Id, Q)};
+        #item{state = State} -> case lists:member(State, States) of
+                                    true -> {ok, Change(Id, Q)};
+                                    false -> {{error, not_leased}, Q}
+                                end;
+        false -> {{error, not_leased}, Q}
+    end.
+
+decide_many(What, Ids, C, Q0) ->
+    {Refused, Q} = lists:foldl(fun(Id, {No, Q1}) ->
+        case op({What, Id}, C, Q1) of
+            {ok, Q2} -> {No, Q2};
+            {_, Q2} -> {[Id | No], Q2}
+        end
+    end, {[], Q0}, Ids),
+    case lists:reverse(Refused) of
+        [] -> {ok, Q};
+        Not -> {{error, {not_leased, Not}}, Q}
+    end.
+
+%%% The line.
+
+%% First come, first served; a subscriber goes behind the others.
+serve(#queue{line = Line} = Q0) ->
+    case [W || W <- Line, is_able(W, Q0)] of
+        [] -> {[], Q0};
+        [W | _] ->
+            case front(Q0) of
+                {none, Q} -> {[], Q};
+                {_, Q} ->
+                    {Told, Served} = give(W, Q#queue{line = Line -- [W]}),
+                    {More, Last} = serve(Served),
+                    {[Told | More], Last}
+            end
+    end.
+
+is_able(#waiter{}, _) -> true;
+is_able(#subscriber{client = C, credit = Credit}, #queue{items = Items}) ->
+    length([I || #item{state = {leased, Who, subscription}} = I <- Items, Who =:= C]) < Credit.
+
+give(#waiter{client = C, want = Want}, Q0) ->
+    {Answer, Q} = op(Want, C, Q0),
+    {{C, {answer, Answer}}, Q};
+give(#subscriber{client = C} = S, Q0) ->
+    {{ok, Id, Attempt, T}, #queue{line = Line} = Q} = take_one(C, subscription, Q0),
+    {{C, {item, Id, Attempt, T}}, Q#queue{line = Line ++ [S]}}.
