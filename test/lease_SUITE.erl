@@ -22,7 +22,7 @@ groups() ->
       [an_item_belongs_to_one_process, an_acked_item_is_done, lists_are_acked_but_for_strangers,
        a_released_item_is_in_its_old_place, an_unseen_delivery_does_not_count, a_delay_is_kept,
        a_lease_ends_in_time, a_lease_has_the_time_of_the_queue, a_touched_lease_lasts,
-       what_a_process_held_comes_back_when_it_ends, buried_items_are_anyones,
+       what_a_process_held_comes_back_when_it_ends, an_item_changes_hands_at_once, buried_items_are_anyones,
        worn_out_items_are_put_aside, dead_letters_have_a_queue,
        dead_letters_without_a_queue_are_buried, who_waits_first_is_served_first,
        who_waits_gets_what_comes_back, who_waits_is_answered_in_time, who_ends_waits_no_more,
@@ -179,6 +179,23 @@ touched_until(Q, End) ->
         true -> empty = Q(pop_wait, [50]), touched_until(Q, End);
         false -> ok
     end.
+
+%% Not with the next thing that happens to the daemon, or its clock that ticks each second.
+an_item_changes_hands_at_once(Config) ->
+    with(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = Q(push, [job]),
+        First = waiter(Q, take, [infinity]),
+        {ok, 1, 1, job} = answer(First),
+        Begin = erlang:monotonic_time(millisecond),
+        _ = lists:foldl(fun(Attempt, {Holder, _}) ->
+            Next = waiter(Q, take, [infinity]),
+            ok = until(fun() -> maps:get(waiting, Q(info, [])) =:= 1 end),
+            true = exit(Holder, kill),
+            {ok, 1, Attempt, job} = answer(Next),
+            Next
+        end, First, lists:seq(2, 60)),
+        true = erlang:monotonic_time(millisecond) - Begin < ?DEADLINE
+    end).
 
 what_a_process_held_comes_back_when_it_ends(Config) ->
     with(Config, ?FUNCTION_NAME, fun(Q) ->

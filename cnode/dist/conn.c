@@ -618,9 +618,12 @@ void conn_finish(struct conn *c)
 
 /* ---- the hub ---- */
 
+/* What leaves after the flush would wait for the next event. */
 static void on_before_poll(uv_prepare_t *prepare)
 {
-    flush_all(prepare->data);
+    struct conn_hub *hub = prepare->data;
+    server_tend(hub->server);
+    flush_all(hub);
 }
 
 static void on_after_poll(uv_check_t *check)

@@ -47,9 +47,14 @@ static void start_lag_timer(struct server *s)
 }
 
 /* Queues are tended when all that has arrived is answered, before the loop waits again. */
+void server_tend(struct server *s)
+{
+    desk_tend_all(s);
+}
+
 static void before_waiting(uv_prepare_t *prepare)
 {
-    desk_tend_all(prepare->data);
+    server_tend(prepare->data);
 }
 
 static void start_desks(struct server *s)

@@ -58,6 +58,10 @@ struct outlet {
  * out. The options' strings must outlive the server. */
 enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened);
 
+/* server_tend gives out what those who wait for items can have now. It comes by itself before the
+ * loop waits; a hub comes before that, so that the answers leave at once. */
+void server_tend(struct server *s);
+
 /* server_stop begins the orderly end: lines are finished, objects written back and closed, then
  * `stopped` is called. Answers of requests that were under way are sent before. */
 void server_stop(struct server *s, void (*stopped)(void *arg), void *arg);
