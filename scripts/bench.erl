@@ -2,19 +2,20 @@
 %% round has all of them in turn, and what is told is the median of the rounds.
 -module(bench).
 
--export([main/5]).
+-export([main/6]).
 
 %% The second BEAM node: a counter, bytes that it holds, a queue.
 -export([start_reference/0, init/1, handle_call/3, handle_cast/2]).
 
 -define(SIZE, 16 bsl 20).
 
-main(Rounds, Ms, RedisPort, BeanstalkPort, Json) ->
+%% Part: only the rows that have it in their names.
+main(Rounds, Ms, Part, RedisPort, BeanstalkPort, Json) ->
     logger:set_primary_config(level, error),
     {ok, _} = application:ensure_all_started(emmap),
     World = (world(RedisPort))#{beanstalk => BeanstalkPort},
     Rows = [{Work, Procs, Contenders} || {Work, Counts, Contenders} <- works(World),
-                                         Procs <- Counts],
+                                         string:find(Work, Part) =/= nomatch, Procs <- Counts],
     Figures = lists:append([round(N, Rounds, Ms, Rows) || N <- lists:seq(1, Rounds)]),
     Medians = medians(Figures),
     print(Rows, Medians),
@@ -58,6 +59,7 @@ works(#{reference := Ref, redis := Redis, counters := C, region := F, daemon := 
 
 %% Pairs: one item in, one out.
 queue_works(#{reference := Ref, redis := Redis, queue := Q, beanstalk := Port}) ->
+    Items = lists:duplicate(100, binary:copy(<<3>>, 100)),
     [{"push + pop of " ++ Name, [1, 8, 64],
       [{wrapper, fun() -> ok = emmap_queue:push(Q, Item), _ = emmap_queue:pop(Q) end},
        {beam, fun() -> ok = gen_server:call(Ref, {push, Item}), _ = gen_server:call(Ref, pop) end},
@@ -68,9 +70,11 @@ queue_works(#{reference := Ref, redis := Redis, queue := Q, beanstalk := Port}) 
          [{wrapper, fun() -> ok = emmap_queue:push(Q, Item), take_and_ack(Q) end},
           {beanstalkd, fun() -> put_reserve_delete(Port, Item) end}]}
         || {Name, Item} <- items()]
-    ++ [{"push + pop, batches of 100", [1, 8, 64],
-         [{wrapper, pairs_of(Q, 100)},
-          {redis, pair_pipeline_of(Redis, 100)}]}].
+    ++ [{Name, [1, 8, 64], [{wrapper, Fun}, {redis, pair_pipeline_of(Redis, 100)}]}
+        || {Name, Fun} <- [{"push_many + pop_many of 100", fun() -> push_and_pop_many(Q, Items) end},
+                           {"batch of 100 push, 100 pop", pairs_of(Q, 100)}]]
+    ++ [{"..._many of 100: push, take, ack", [1, 8, 64],
+         [{wrapper, fun() -> ok = emmap_queue:push_many(Q, Items), take_and_ack_many(Q) end}]}].
 
 items() ->
     [{"100 B", binary:copy(<<3>>, 100)}, {"1 KiB", binary:copy(<<3>>, 1024)}].
@@ -78,6 +82,14 @@ items() ->
 take_and_ack(Q) ->
     {ok, Id, _, _} = emmap_queue:take(Q, infinity),
     ok = emmap_queue:ack(Q, Id).
+
+push_and_pop_many(Q, Items) ->
+    ok = emmap_queue:push_many(Q, Items),
+    {ok, [_ | _]} = emmap_queue:pop_many(Q, length(Items)).
+
+take_and_ack_many(Q) ->
+    {ok, Taken} = emmap_queue:take_many(Q, 100, infinity),
+    ok = emmap_queue:ack_many(Q, [Id || {Id, _, _} <- Taken]).
 
 pairs_of(Q, N) ->
     Requests = lists:duplicate(N, {push, binary:copy(<<3>>, 100)}) ++
@@ -177,7 +189,7 @@ medians(Figures) ->
 %% Telling. A ratio above 1: the wrapper does more.
 
 print(Rows, Medians) ->
-    io:format("~-30s ~5s ~11s ~11s ~11s ~11s ~11s ~8s ~8s ~8s~n",
+    io:format("~-33s ~5s ~11s ~11s ~11s ~11s ~11s ~8s ~8s ~8s~n",
               ["a second", "procs", "wrapper", "plain call", "2nd BEAM", "Redis", "beanstalkd",
                "/ BEAM", "/ Redis", "/ beanst."]),
     [print_row(Work, Procs, [maps:get({Work, Procs, Name}, Medians, none)
@@ -185,7 +197,7 @@ print(Rows, Medians) ->
      || {Work, Procs, _} <- Rows].
 
 print_row(Work, Procs, [Wrapper, _, Beam, Redis, Beanstalkd] = Rates) ->
-    io:format("~-30s ~5b ~11s ~11s ~11s ~11s ~11s ~8s ~8s ~8s~n",
+    io:format("~-33s ~5b ~11s ~11s ~11s ~11s ~11s ~8s ~8s ~8s~n",
               [Work, Procs | [rate_text(Rate) || Rate <- Rates]]
               ++ [ratio_text(Wrapper, Other) || Other <- [Beam, Redis, Beanstalkd]]).
 
