@@ -34,7 +34,7 @@ static enum err next_item(struct walk *w, uint64_t from, enum item_state state, 
 {
     const struct items *all = &w->o->queue->items;
     for (size_t i = items_place(all, from); i < all->n; i++) {
-        struct item *item = all->by_seq[i];
+        struct item *item = all->by_seq[i].item;
         enum err e = step(w);
         if (e == OK && (item == NULL || item->state != state))
             continue;
@@ -51,7 +51,7 @@ static enum err previous_item(struct walk *w, uint64_t to, struct record *r)
     const struct items *all = &w->o->queue->items;
     const size_t end = to == UINT64_MAX ? all->n : items_place(all, to + 1);
     for (size_t i = end; i-- > all->first;) {
-        struct item *item = all->by_seq[i];
+        struct item *item = all->by_seq[i].item;
         enum err e = step(w);
         if (e == OK && (item == NULL || item->state != ITEM_READY))
             continue;

@@ -6,7 +6,7 @@
 void items_fini(struct items *all)
 {
     for (size_t i = 0; i < all->n; i++)
-        free(all->by_seq[i]);
+        free(all->by_seq[i].item);
     struct item *item;
     struct item *next;
     LL_FOREACH_SAFE(all->free, item, next)
@@ -22,7 +22,7 @@ static void close_gaps(struct items *all)
 {
     size_t n = 0;
     for (size_t i = all->first; i < all->n; i++)
-        if (all->by_seq[i] != NULL)
+        if (all->by_seq[i].item != NULL)
             all->by_seq[n++] = all->by_seq[i];
     all->first = 0;
     all->n = n;
@@ -37,7 +37,7 @@ static bool index_room(struct items *all)
         return true;
     }
     const size_t cap = all->cap < 32 ? 64 : all->cap * 2;
-    struct item **by_seq = reallocarray(all->by_seq, cap, sizeof(struct item *));
+    struct numbered *by_seq = reallocarray(all->by_seq, cap, sizeof *by_seq);
     if (by_seq == NULL)
         return false;
     all->by_seq = by_seq;
@@ -72,7 +72,7 @@ struct item *items_add(struct items *all, uint64_t seq, unsigned log, uint64_t p
                           .size = size,
                           .log = log,
                           .state = ITEM_LEASED};
-    all->by_seq[all->n++] = item;
+    all->by_seq[all->n++] = (struct numbered){.seq = seq, .item = item};
     all->live++;
     all->leased++;
     all->bytes[log] += size;
@@ -82,16 +82,16 @@ struct item *items_add(struct items *all, uint64_t seq, unsigned log, uint64_t p
 
 static int by_number(const void *a, const void *b)
 {
-    const struct item *const *x = a;
-    const struct item *const *y = b;
-    return ((*x)->seq > (*y)->seq) - ((*x)->seq < (*y)->seq);
+    const struct numbered *x = a;
+    const struct numbered *y = b;
+    return (x->seq > y->seq) - (x->seq < y->seq);
 }
 
 void items_sort(struct items *all)
 {
     close_gaps(all);
     if (all->n > 0)
-        qsort(all->by_seq, all->n, sizeof(struct item *), by_number);
+        qsort(all->by_seq, all->n, sizeof *all->by_seq, by_number);
 }
 
 /* Out of what its state keeps it in. */
@@ -131,13 +131,13 @@ static void recycle(struct items *all, struct item *item)
 void items_remove(struct items *all, struct item *item)
 {
     const size_t place = items_place(all, item->seq);
-    must(all->by_seq[place] == item);
+    must(all->by_seq[place].item == item);
     leave(all, item);
-    all->by_seq[place] = NULL;
+    all->by_seq[place].item = NULL;
     all->live--;
-    while (all->first < all->n && all->by_seq[all->first] == NULL)
+    while (all->first < all->n && all->by_seq[all->first].item == NULL)
         all->first++;
-    while (all->n > all->first && all->by_seq[all->n - 1] == NULL)
+    while (all->n > all->first && all->by_seq[all->n - 1].item == NULL)
         all->n--;
     if (all->live == 0)
         all->first = all->n = 0;
@@ -157,31 +157,22 @@ void items_shelve(struct items *all, struct item *item, uint64_t pos)
     DL_APPEND(all->logs[LOG_SHELF], item);
 }
 
-/* The first place from i on that is taken, or n. */
-static size_t taken_from(const struct items *all, size_t i)
-{
-    while (i < all->n && all->by_seq[i] == NULL)
-        i++;
-    return i;
-}
-
 size_t items_place(const struct items *all, uint64_t seq)
 {
     size_t from = all->first;
     size_t to = all->n;
     while (from < to) {
         const size_t mid = from + (to - from) / 2;
-        const size_t taken = taken_from(all, mid);
-        if (taken < to && all->by_seq[taken]->seq < seq)
-            from = taken + 1;
+        if (all->by_seq[mid].seq < seq)
+            from = mid + 1;
         else
             to = mid;
     }
-    return taken_from(all, from);
+    return from;
 }
 
 struct item *items_find(const struct items *all, uint64_t seq)
 {
     const size_t i = items_place(all, seq);
-    return i < all->n && all->by_seq[i]->seq == seq ? all->by_seq[i] : NULL;
+    return i < all->n && all->by_seq[i].seq == seq ? all->by_seq[i].item : NULL;
 }

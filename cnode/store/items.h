@@ -6,10 +6,16 @@
 #include "store/queue.h"
 #include "store/recordlog.h"
 
+/* One that is gone leaves its number, so that numbers are found by halving all the same. */
+struct numbered {
+    uint64_t seq;
+    struct item *item; /* NULL: gone */
+};
+
 struct items {
-    struct item **by_seq; /* ascending; NULL where one is gone */
-    size_t first;         /* none before it */
-    size_t n;             /* places used */
+    struct numbered *by_seq; /* ascending */
+    size_t first;            /* none before it */
+    size_t n;                /* places used */
     size_t cap;
     size_t live;
     struct heap ready;   /* by seq */
@@ -42,7 +48,7 @@ void items_shelve(struct items *all, struct item *item, uint64_t pos);
 
 struct item *items_find(const struct items *all, uint64_t seq);
 
-/* The place in by_seq of the least number that is seq or more. */
+/* The place in by_seq of the least number that is seq or more, gone or not. */
 size_t items_place(const struct items *all, uint64_t seq);
 
 #endif

@@ -619,8 +619,10 @@ struct item *queue_find(const struct object *o, uint64_t seq)
 struct item *queue_item_from(const struct object *o, uint64_t seq)
 {
     const struct items *all = &o->queue->items;
-    const size_t i = items_place(all, seq);
-    return i < all->n ? all->by_seq[i] : NULL;
+    size_t i = items_place(all, seq);
+    while (i < all->n && all->by_seq[i].item == NULL)
+        i++;
+    return i < all->n ? all->by_seq[i].item : NULL;
 }
 
 static enum err finish(struct object *o, const struct turn *t, struct item *item, uint64_t *count)
@@ -778,7 +780,7 @@ static uint64_t oldest_time(struct object *o)
     struct record_fields f;
     struct spot at;
     if (q->items.live > 0)
-        return q->items.by_seq[q->items.first]->time;
+        return q->items.by_seq[q->items.first].item->time;
     if (q->front_seq == q->logs[LOG_MAIN].tail_seq || q->front_time > 0)
         return q->front_time;
     if (!o->failed && record_head(o, &glance, LOG_MAIN, q->front_pos, &f, &at) == OK &&
@@ -807,7 +809,7 @@ void queue_look(struct object *o, struct queue_info *info)
         .dead = q->dead,
         .damaged = q->damaged,
         .oldest_time = oldest_time(o),
-        .first_id = all->live > 0 ? all->by_seq[all->first]->seq : q->front_seq,
+        .first_id = all->live > 0 ? all->by_seq[all->first].seq : q->front_seq,
         .next_id = log->tail_seq,
         .head = log->head,
         .tail = log->tail,

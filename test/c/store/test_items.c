@@ -58,9 +58,10 @@ static void the_next_place_is_that_of_the_next_number(void **state)
     for (uint64_t seq = 10; seq <= 100; seq += 10)
         add(seq);
     items_remove(&all, items_find(&all, 50));
-    assert_int_equal(all.by_seq[items_place(&all, 1)]->seq, 10);
-    assert_int_equal(all.by_seq[items_place(&all, 41)]->seq, 60);
-    assert_int_equal(all.by_seq[items_place(&all, 60)]->seq, 60);
+    assert_int_equal(all.by_seq[items_place(&all, 1)].seq, 10);
+    assert_int_equal(all.by_seq[items_place(&all, 41)].seq, 50);
+    assert_null(all.by_seq[items_place(&all, 41)].item);
+    assert_int_equal(all.by_seq[items_place(&all, 60)].seq, 60);
     assert_int_equal(items_place(&all, 101), all.n);
 }
 
@@ -104,8 +105,8 @@ static void numbers_may_be_added_out_of_order_and_sorted(void **state)
     add(7);
     items_sort(&all);
     assert_int_equal(items_find(&all, 3)->seq, 3);
-    assert_int_equal(all.by_seq[0]->seq, 3);
-    assert_int_equal(all.by_seq[2]->seq, 9);
+    assert_int_equal(all.by_seq[0].seq, 3);
+    assert_int_equal(all.by_seq[2].seq, 9);
 }
 
 int main(void)
