@@ -13,28 +13,32 @@
 %% `badarg': the items are no list of requests, or their objects are of different daemons.
 -spec run([item()]) -> emmap_request:outcome().
 run(Items) ->
-    case prepare(Items, []) of
+    case prepare(Items, none, []) of
         badarg -> {ok, {error, badarg}};
         Prepared -> run(Items, Prepared, lists:usort([Node || {wire, Node, _, _} <- Prepared]))
     end.
 
 %% Internal.
 
--spec prepare(term(), [prepared()]) -> [prepared()] | badarg.
-prepare([], Prepared) ->
+%% Most batches are of one object: where the last request went is remembered.
+-spec prepare(term(), none | {emmap_request:object(), term()}, [prepared()]) -> [prepared()] | badarg.
+prepare([], _Last, Prepared) ->
     lists:reverse(Prepared);
-prepare([sync], [_ | _] = Prepared) ->
-    prepare([], [sync | Prepared]);
-prepare([{Obj, Request} | Items], Prepared) when is_atom(Request); is_tuple(Request) ->
+prepare([sync], _Last, [_ | _] = Prepared) ->
+    lists:reverse(Prepared, [sync]);
+prepare([{Obj, Request} | Items], {Obj, Target} = Last, Prepared)
+  when is_atom(Request); is_tuple(Request) ->
+    prepare(Items, Last, [prepared(Target, Request) | Prepared]);
+prepare([{Obj, Request} | Items], _Last, Prepared) when is_atom(Request); is_tuple(Request) ->
     case emmap_request:current_target(Obj) of
         {error, badarg} -> badarg;
-        {error, Reason} -> prepare(Items, [{reply, {error, Reason}} | Prepared]);
-        {ok, Node, Id} ->
-            Wire = emmap_request:with_object(Request, Id),
-            prepare(Items, [{wire, Node, Id, Wire} | Prepared])
+        Target -> prepare(Items, {Obj, Target}, [prepared(Target, Request) | Prepared])
     end;
-prepare(_, _) ->
+prepare(_, _, _) ->
     badarg.
+
+prepared({ok, Node, Id}, Request) -> {wire, Node, Id, emmap_request:with_object(Request, Id)};
+prepared({error, _} = Error, _Request) -> {reply, Error}.
 
 run(_Items, Prepared, []) ->
     {ok, {ok, weave(Prepared, [ok || sync <- Prepared])}}; % nothing is left to sync
@@ -54,11 +58,12 @@ weave([], []) -> [].
 %% Of a handle whose id was stale no request ran: it is opened again, and they run in a second
 %% batch.
 repeat_stale(Items, Prepared, Replies) ->
-    case stale(Items, Prepared, Replies) of
-        [] ->
+    case lists:member({error, stale}, Replies) of
+        false ->
             {ok, {ok, Replies}};
-        Stale ->
-            Reopened = maps:from_list([{Obj, reopen(Obj, Id)} || {Obj, Id} <- Stale]),
+        true ->
+            Reopened = maps:from_list([{Obj, reopen(Obj, Id)}
+                                       || {Obj, Id} <- stale(Items, Prepared, Replies)]),
             second(Items, [outcome(I, R, Reopened) || {I, R} <- lists:zip(Items, Replies)])
     end.
 
