@@ -84,7 +84,7 @@ terms() ->
      {1}, #{}, #{a => #{b => [1 | 2]}}, [1, 2, 3], [300], lists:seq(1, 500), [a | b], [[[[]]]],
      self(), make_ref(), fun erlang:node/0, fun(X) -> X + Local end, {error, full}, {error, badarg},
      list_to_tuple(lists:seq(1, 300)), maps:from_list([{N, N} || N <- lists:seq(1, 100)]),
-     empty, {ok, a}, {reply, a}].
+     empty, {ok, a}, {reply, a}, lists:foldl(fun(N, Inner) -> {N, Inner} end, deep, lists:seq(1, 10000))].
 
 items_of_many_sizes_pass(Config) ->
     with(Config, ?FUNCTION_NAME, fun(Q) ->

@@ -3,8 +3,8 @@
 #include <ei.h>
 
 /* ei knows no end of a buffer and recurses on what a length says, so term_check passes over every
- * byte first: with a stack of its own, one entry a level of nesting, each the number of terms
- * still due there. What it has passed, ei decodes safely. */
+ * byte first. How deep a term is nested does not matter to it: all it keeps is the number of terms
+ * that are still due. What it has passed, ei decodes safely, a head at a time. */
 
 struct walk {
     const uint8_t *at;
@@ -241,26 +241,14 @@ static bool pass_head(struct walk *w, uint32_t *terms)
 size_t term_check(struct span at)
 {
     struct walk w = {.at = at.at, .left = at.len};
-    uint32_t due[TERM_MAX_DEPTH];
-    int depth = 0;
-    uint32_t left = 1;
-    for (;;) {
+    size_t due = 1;
+    while (due > 0) {
         uint32_t inside;
-        if (!pass_head(&w, &inside))
+        if (due > w.left || !pass_head(&w, &inside))
             return 0;
-        left--;
-        if (inside > 0) {
-            if (depth == TERM_MAX_DEPTH)
-                return 0;
-            due[depth++] = left;
-            left = inside;
-        }
-        while (left == 0) {
-            if (depth == 0)
-                return at.len - w.left;
-            left = due[--depth];
-        }
+        due = due - 1 + inside;
     }
+    return at.len - w.left;
 }
 
 struct term term_in(struct span checked)
@@ -406,7 +394,7 @@ static void copy_bytes(struct term *t, struct buf *scratch)
 
 static void flatten(struct term *t, struct buf *scratch)
 {
-    uint32_t due[TERM_MAX_DEPTH + 1]; /* elements and tails; term_check has bounded the depth */
+    uint32_t due[TERM_IODATA_DEPTH + 1]; /* elements and tails */
     int depth = 0;
     due[0] = 1;
     while (depth >= 0 && !t->bad) {
@@ -419,11 +407,10 @@ static void flatten(struct term *t, struct buf *scratch)
         const int tag = term_tag(t);
         if (tag == ERL_NIL_EXT) {
             t->index++;
-        } else if (tag == ERL_LIST_EXT) {
-            must(depth < TERM_MAX_DEPTH);
+        } else if (tag == ERL_LIST_EXT && depth < TERM_IODATA_DEPTH) {
             due[++depth] = (uint32_t)term_list(t) + 1;
-        } else if (tail && tag == ERL_SMALL_INTEGER_EXT) {
-            t->bad = true; /* a byte is an element only */
+        } else if (tag == ERL_LIST_EXT || (tail && tag == ERL_SMALL_INTEGER_EXT)) {
+            t->bad = true; /* too deep; a byte is an element only */
         } else {
             copy_bytes(t, scratch);
         }

@@ -6,12 +6,12 @@
 #include "sys/buf.h"
 #include "sys/bytes.h"
 
-enum { TERM_MAX_DEPTH = 256, TERM_ATOM_BYTES = 255 * 4 + 1 };
+enum { TERM_IODATA_DEPTH = 256, TERM_ATOM_BYTES = 255 * 4 + 1 };
 
 /* term_check walks one term at `at` without a version byte; its length in bytes, or 0 where it is
- * not whole, deeper than TERM_MAX_DEPTH, has an atom of over 255 characters or that is no UTF-8,
- * is compressed, is of a kind that does not travel (atom cache), or has a float, a bit string, a
- * fun or an export that no Erlang node can read. */
+ * not whole, has an atom of over 255 characters or that is no UTF-8, is compressed, is of a kind
+ * that does not travel (atom cache), or has a float, a bit string, a fun or an export that no
+ * Erlang node can read. */
 size_t term_check(struct span at);
 
 /* A cursor over bytes that term_check has passed. `bad` sticks: set by the first read that finds
@@ -50,7 +50,7 @@ struct span term_string(struct term *t);
 struct span term_any(struct term *t);
 
 /* The bytes of an iolist: a view where they stand together (a binary, a string), else copied to
- * `scratch`. */
+ * `scratch`. One deeper than TERM_IODATA_DEPTH is bad. */
 struct span term_iodata(struct term *t, struct buf *scratch);
 
 /* The UTF-8 bytes of a name: a binary as it is, a string of code points encoded to `scratch`. */
