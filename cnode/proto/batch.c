@@ -2,11 +2,13 @@
 #include "proto/reply.h"
 
 /* A batch does its items one after the other. While one waits in a line, the batch lives on by
- * itself: the item's pending request points to it, and its reply lets it go on.
+ * itself: the item's pending request points to it, and its reply lets it go on. Not at once: who
+ * brings the reply is in the midst of a line of his own, which the next item might change.
  *
  * A last item `sync` becomes one {sync, Obj} for each object that the items before it name. */
 struct batch {
-    struct request request; /* whose the batch as a whole is */
+    struct batch *next, *prev; /* of those that may go on */
+    struct request request;    /* whose the batch as a whole is */
     struct term items;
     int left; /* items not begun */
     struct buf replies;
@@ -172,9 +174,16 @@ enum outcome batch_run(const struct request *r, struct span items, struct buf *o
 
 void batch_go_on(struct batch *b, struct span reply)
 {
+    struct client *c = b->request.client;
     reply_raw(&b->replies, reply);
     if (b->sync.on)
         fold_sync_reply(b);
+    DL_APPEND(c->server->ready_batches, b);
+    c->ready_batches++;
+}
+
+static void go_on(struct batch *b)
+{
     if (go_through(b) == WAITS)
         return;
     struct buf answer;
@@ -183,4 +192,19 @@ void batch_go_on(struct batch *b, struct span reply)
     request_answer(&b->request, span_of(answer.at, answer.len));
     buf_fini(&answer);
     batch_free(b);
+}
+
+void batch_go_on_all(struct server *s)
+{
+    struct batch *list = s->ready_batches;
+    s->ready_batches = NULL;
+    while (list != NULL) {
+        struct batch *b = list;
+        struct client *c = b->request.client;
+        DL_DELETE(list, b);
+        go_on(b);
+        c->ready_batches--;
+        client_release(c);
+    }
+    server_rest(s);
 }

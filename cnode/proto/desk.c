@@ -118,8 +118,6 @@ void desk_tend_all(struct server *s)
         not_soon(s, d);
         desk_tend((void *)((char *)d - offsetof(struct entry, desk)));
     }
-    if (s->soon != NULL)
-        uv_timer_start(&s->due_timer, desk_on_due, 0, 0); /* do not sleep */
 }
 
 /* --- a worker with the object ---------------------------------------------------------------- */

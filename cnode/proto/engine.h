@@ -39,6 +39,7 @@ struct server {
     struct heap due;        /* queues, by the time when they want to be tended */
     struct desk *soon;      /* queues to be tended before the loop waits again */
     uint32_t soon_count;
+    struct batch *ready_batches; /* whose next item may be done */
     uv_prepare_t before_waiting;
     uv_timer_t due_timer;
     int64_t wall_ms;        /* to be added to the loop's time, for that since 1970 */
@@ -75,7 +76,8 @@ struct client {
     uint32_t opening_count; /* handles to be: openings in lines */
     uint32_t pending_count; /* requests in lines, and their bytes */
     size_t pending_bytes;
-    size_t batch_bytes;      /* that batches hold, each while an item of it waits */
+    size_t batch_bytes; /* that batches hold, each while an item of it waits */
+    uint32_t ready_batches;
     struct pending *waiting; /* those that can be taken back, by reference */
     struct waiter *waiters;  /* those who wait for items, by reference */
     struct grant *grants;    /* what was leased to a call, by its reference */
@@ -130,7 +132,9 @@ enum outcome batch_run(const struct request *r, struct span items, struct buf *o
 /* What the batch holds: its items and the replies so far. */
 size_t batch_bytes(const struct batch *b);
 
-/* batch_go_on takes the reply to the item that waited, and goes on with the next. */
+/* batch_go_on takes the reply to the item that waited; batch_go_on_all goes on with all that have
+ * got theirs. */
 void batch_go_on(struct batch *b, struct span reply);
+void batch_go_on_all(struct server *s);
 
 #endif

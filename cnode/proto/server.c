@@ -50,6 +50,12 @@ static void start_lag_timer(struct server *s)
 void server_tend(struct server *s)
 {
     desk_tend_all(s);
+    if (s->ready_batches != NULL) {
+        batch_go_on_all(s);
+        desk_tend_all(s);
+    }
+    if (s->soon != NULL || s->ready_batches != NULL)
+        uv_timer_start(&s->due_timer, desk_on_due, 0, 0); /* do not sleep */
 }
 
 static void before_waiting(uv_prepare_t *prepare)
@@ -121,7 +127,7 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
 
 void server_rest(struct server *s)
 {
-    if (!s->stopping || s->entries != NULL || s->stopped == NULL)
+    if (!s->stopping || s->entries != NULL || s->ready_batches != NULL || s->stopped == NULL)
         return;
     void (*stopped)(void *) = s->stopped;
     s->stopped = NULL;
@@ -231,7 +237,7 @@ struct client *client_open(struct server *s, struct span node, const struct outl
 void client_release(struct client *c)
 {
     if (!c->gone || c->handle_count > 0 || c->pending_count > 0 || c->waiter_count > 0 ||
-        c->subscriber_count > 0 || c->holders != NULL)
+        c->subscriber_count > 0 || c->ready_batches > 0 || c->holders != NULL)
         return;
     DL_DELETE(c->server->clients, c);
     free(c->node);

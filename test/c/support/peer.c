@@ -200,10 +200,13 @@ void call(struct peer *p, struct span request)
     call_process(p, PROCESS_EMMAP, request);
 }
 
+/* As a hub does, who wants no answer to wait for the next event. */
 struct message *hear(struct peer *p)
 {
-    for (int i = 0; p->first == NULL && i < 1000; i++)
+    for (int i = 0; p->first == NULL && i < 1000; i++) {
         uv_run(&p->host->loop, UV_RUN_ONCE);
+        server_tend(p->host->server);
+    }
     struct message *m = p->first;
     assert_non_null(m);
     p->first = m->next;
