@@ -163,9 +163,7 @@ static enum err search_last(struct walk *w, uint64_t to, struct hint *found)
 static struct hint last_known(const struct queue *q, uint64_t to)
 {
     const struct recordlog *log = &q->logs[LOG_MAIN];
-    if (q->backward.seq >= q->front_seq && q->backward.seq > to)
-        return q->backward;
-    if (q->backward.seq >= q->front_seq && q->backward.seq == to)
+    if (q->backward.seq >= q->front_seq && q->backward.seq >= to)
         return q->backward;
     return (struct hint){.pos = log->last, .seq = log->tail_seq - 1};
 }
