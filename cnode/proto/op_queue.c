@@ -391,6 +391,8 @@ static enum err look(struct call *c, step *to, uint64_t seq, enum want_shape sha
     const uint64_t max = c->args[1].u;
     uint32_t n = 0;
     enum err e = max == 0 || seq == 0 ? ERR_BADARG : OK;
+    if (e == OK && max > LIST_HERE && !c->may_wait)
+        return ERR_WOULD_BLOCK;
     reply_ok(c->out);
     const size_t begin = reply_list_begin(c->out);
     while (e == OK && n < max) {

@@ -121,6 +121,30 @@ static void a_list_of_small_numbers_is_many_items(void **state)
     is(ask(&peer, "{length,%" PRIu64 "}", q), "0");
 }
 
+/* Is the request answered before the loop goes on? */
+static bool is_answered_here(const char *format, uint64_t q)
+{
+    start(&peer, format, q);
+    const bool here = peer.first != NULL;
+    free(hear(&peer));
+    return here;
+}
+
+static void long_looks_do_not_hold_the_loop(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[one,two,three]}", q), "ok");
+    assert_true(is_answered_here("{peek_many,%" PRIu64 ",2000}", q));
+    assert_true(is_answered_here("{rpeek_many,%" PRIu64 ",2000}", q));
+    assert_true(is_answered_here("{peek_buried,%" PRIu64 ",2000}", q));
+    assert_false(is_answered_here("{peek_many,%" PRIu64 ",1000000000}", q));
+    assert_false(is_answered_here("{rpeek_many,%" PRIu64 ",1000000000}", q));
+    assert_false(is_answered_here("{peek_buried,%" PRIu64 ",1000000000}", q));
+    is(ask(&peer, "{peek_many,%" PRIu64 ",1000000000}", q), "{ok,[{1,one},{2,two},{3,three}]}");
+    is(ask(&peer, "{rpeek_many,%" PRIu64 ",1000000000}", q), "{ok,[{3,three},{2,two},{1,one}]}");
+}
+
 static void by_name_it_is_the_same_queue(void **state)
 {
     (void)state;
@@ -689,6 +713,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(items_leave_in_the_order_of_arrival),
         TEST(a_list_of_small_numbers_is_many_items),
+        TEST(long_looks_do_not_hold_the_loop),
         TEST(by_name_it_is_the_same_queue),
         TEST(wrong_requests_change_nothing),
         TEST(options_are_kept_in_the_file),
