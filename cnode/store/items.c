@@ -98,7 +98,10 @@ void items_sort(struct items *all)
 static void leave(struct items *all, struct item *item)
 {
     switch (item->state) {
-    case ITEM_READY: heap_remove(&all->ready, &item->node); break;
+    case ITEM_READY:
+        heap_remove(&all->ready, &item->node);
+        all->ready_bytes -= item->size;
+        break;
     case ITEM_DELAYED: heap_remove(&all->delayed, &item->node); break;
     case ITEM_LEASED: all->leased--; break;
     case ITEM_BURIED: all->buried--; break;
@@ -110,7 +113,10 @@ void items_set(struct items *all, struct item *item, enum item_state state)
     leave(all, item);
     item->state = state;
     switch (state) {
-    case ITEM_READY: heap_add(&all->ready, &item->node, item->seq); break;
+    case ITEM_READY:
+        heap_add(&all->ready, &item->node, item->seq);
+        all->ready_bytes += item->size;
+        break;
     case ITEM_DELAYED: heap_add(&all->delayed, &item->node, item->until); break;
     case ITEM_LEASED: all->leased++; break;
     case ITEM_BURIED: all->buried++; break;

@@ -24,6 +24,7 @@ struct items {
     size_t buried;
     struct item *logs[LOGS]; /* utlist heads */
     uint64_t bytes[LOGS];    /* of the records */
+    uint64_t ready_bytes;    /* of those that are ready */
     struct item *free;       /* a few that are used again */
     size_t free_count;
 };

@@ -218,44 +218,50 @@ static bool fits(const struct queue *q, struct demand d)
            over(stored_bytes(q), d.bytes, q->options.max_bytes) == 0;
 }
 
-/* Could this ever fit? */
-static bool is_possible(const struct queue *q, struct demand d)
+/* Would it fit if all that is ready were dropped? */
+static bool can_fit(const struct queue *q, struct demand d)
 {
-    return over(0, d.items, q->options.max_items) == 0 &&
-           over(0, d.bytes, q->options.max_bytes) == 0;
+    const struct items *all = &q->items;
+    const uint64_t bytes = all->bytes[LOG_MAIN] + all->bytes[LOG_SHELF] - all->ready_bytes;
+    return over(all->live - all->ready.n, d.items, q->options.max_items) == 0 &&
+           over(bytes, d.bytes, q->options.max_bytes) == 0;
 }
 
-/* Are there enough ready items in front? Their states can be stored without waiting then. */
+/* More than so many are a worker's to drop. */
+enum { DROPS_HERE = 2000 };
+
+/* Can the push come first, and all that it drops then? Their states can be stored without waiting
+ * if so. ERR_CHECKPOINT: some only after the next checkpoint. */
 static enum err check_droppable(struct object *o, const struct turn *t, struct demand d)
 {
-    struct queue *q = o->queue;
+    const struct queue *q = o->queue;
     const uint64_t items = over(stored_items(q), d.items, q->options.max_items);
     const uint64_t bytes = over(stored_bytes(q), d.bytes, q->options.max_bytes);
     struct demand freed = {.items = 0};
     struct record r = {.seq = 0};
     enum err e = OK;
-    if (!is_possible(q, d))
-        return ERR_FULL;
     while (e == OK && (freed.items < items || freed.bytes < bytes)) {
+        if (freed.items == DROPS_HERE && !t->may_wait)
+            return ERR_WOULD_BLOCK;
         e = queue_next(o, t, r.seq + 1, &r);
         if (e == OK && r.item == NULL && r.pos >= q->durable_front + q->limits->consumption)
             e = ERR_CHECKPOINT;
         freed.items++;
         freed.bytes += r.size;
     }
-    q->checkpoint.wanted |= e == ERR_CHECKPOINT;
-    return e == ERR_EMPTY ? ERR_FULL : e;
+    return e == ERR_EMPTY ? OK : e; /* what is ready is enough */
 }
 
 static const struct turn at_any_price = {.may_wait = true};
 
-static enum err drop(struct object *o, const struct turn *t)
+/* Drops the oldest that are ready until so much fits; ERR_CHECKPOINT as queue_front. */
+static enum err drop(struct object *o, const struct turn *t, struct demand d)
 {
     struct queue *q = o->queue;
     struct record r;
     const struct turn patient = {.now_ms = t->now_ms, .may_wait = true};
     enum err e = OK;
-    while (e == OK && !fits(q, (struct demand){.items = 0})) {
+    while (e == OK && !fits(q, d)) {
         e = queue_front(o, &patient, &r);
         if (e == OK)
             e = queue_pop(o, &patient, &r);
@@ -264,7 +270,24 @@ static enum err drop(struct object *o, const struct turn *t)
             q->dropped++;
         }
     }
+    return e;
+}
+
+/* What is due after the push. */
+static enum err drop_over(struct object *o, const struct turn *t)
+{
+    enum err e = drop(o, t, (struct demand){.items = 0});
     return e == ERR_EIO ? e : OK;
+}
+
+/* Where so much has to go that it takes checkpoints, what can go now goes before the push, which is
+ * tried again then. */
+static enum err drop_ahead(struct object *o, const struct turn *t, struct demand d)
+{
+    enum err e = check_droppable(o, t, d);
+    if (e != ERR_CHECKPOINT)
+        return e;
+    return t->may_wait ? drop(o, t, d) : ERR_WOULD_BLOCK;
 }
 
 static uint64_t *sizes_of(const struct span *items, size_t n, size_t prefix, uint64_t *one,
@@ -279,15 +302,18 @@ static uint64_t *sizes_of(const struct span *items, size_t n, size_t prefix, uin
     return sizes;
 }
 
-/* Everything that can be wrong, before the first store. */
+/* Everything that can be wrong, before the first store, and the first drop. */
 static enum err make_room(struct object *o, const struct turn *t, const uint64_t *sizes, size_t n,
                           struct demand d)
 {
     struct queue *q = o->queue;
     enum err e = object_writable(o);
-    if (e == OK && !fits(q, d))
-        e = q->options.drop_head ? check_droppable(o, t, d) : ERR_FULL;
-    return e == OK ? record_reserve(o, t, LOG_MAIN, sizes, n) : e;
+    const bool is_over = !fits(q, d);
+    if (e == OK && is_over && !(q->options.drop_head && can_fit(q, d)))
+        e = ERR_FULL;
+    if (e == OK)
+        e = record_reserve(o, t, LOG_MAIN, sizes, n);
+    return e == OK && is_over ? drop_ahead(o, t, d) : e;
 }
 
 /* The pages that will be stored into; once they are there, nothing turns back any more. */
@@ -347,7 +373,7 @@ static enum err push(struct object *o, const struct turn *t, const struct draft 
     *first = q->logs[LOG_MAIN].tail_seq;
     e = append_all(o, t, like, items, n);
     queue_changed(q, t, d.bytes);
-    return e == OK && q->options.drop_head ? drop(o, t) : e;
+    return e == OK && q->options.drop_head ? drop_over(o, t) : e;
 }
 
 enum err queue_push(struct object *o, const struct turn *t, const struct span *items, size_t n,

@@ -104,7 +104,7 @@ const struct queue_options *queue_options(const struct object *o);
 /* queue_push appends items, all or none. *first: the number of the first; the others follow.
  * ERR_FULL: they do not fit the bounds. ERR_ENOSPC and the like: the disk. ERR_MAX_FRAME: one is
  * longer than a record can be. With drop_head the oldest ready items make room. ERR_CHECKPOINT:
- * these can be dropped only after the next checkpoint. */
+ * only some of these can be dropped before the next checkpoint, and are; nothing is pushed yet. */
 enum err queue_push(struct object *o, const struct turn *t, const struct span *items, size_t n,
                     uint64_t *first);
 

@@ -50,6 +50,7 @@ static void items_are_found_by_number(void **state)
     assert_int_equal(all.live, live);
     assert_int_equal(all.bytes[LOG_MAIN], live * 50);
     assert_int_equal(all.ready.n, live);
+    assert_int_equal(all.ready_bytes, live * 50);
 }
 
 static void the_next_place_is_that_of_the_next_number(void **state)

@@ -205,6 +205,111 @@ static void tend(struct file *f)
     }
 }
 
+/* 0: no bound. */
+static void drop_beyond(struct file *f, uint64_t max_items, uint64_t max_bytes)
+{
+    const struct queue_change bound = {
+        .given = QUEUE_MAX_ITEMS | QUEUE_MAX_BYTES | QUEUE_OVERFLOW,
+        .to = {.max_items = max_items, .max_bytes = max_bytes, .drop_head = true}};
+    assert_int_equal(queue_configure(&f->object, &bound), OK);
+}
+
+static uint8_t mib[1 << 20];
+
+/* Items whose records have 1 MiB each; gives the checkpoints that it took. */
+static int push_mibs(struct file *f, size_t n)
+{
+    struct span items[100];
+    uint64_t seq;
+    int checkpoints = 0;
+    assert_in_range(n, 1, 100);
+    for (size_t i = 0; i < n; i++)
+        items[i] = span_of(mib, sizeof mib - sizeof(struct record_fields));
+    enum err e = queue_push(&f->object, &now, items, n, &seq);
+    for (; e == ERR_CHECKPOINT && checkpoints < 10; checkpoints++) {
+        tend(f);
+        e = queue_push(&f->object, &now, items, n, &seq);
+    }
+    assert_int_equal(e, OK);
+    return checkpoints;
+}
+
+static void as_much_is_dropped_as_a_push_needs(void **state)
+{
+    (void)state;
+    struct file f = make_file();
+    drop_beyond(&f, 0, 80 << 20);
+    push_mibs(&f, 70);
+    assert_int_equal(push_mibs(&f, 50), 1); /* 40 MiB and the ends of extents go */
+    assert_in_range(look(&f).bytes, 70 << 20, 80 << 20);
+    assert_int_equal(look(&f).next_id, 121);
+    assert_int_equal(look(&f).items, 120 - look(&f).dropped);
+    reopen(&f);
+    assert_int_equal(look(&f).items, 120 - look(&f).dropped);
+    assert_int_equal(look(&f).first_id, look(&f).dropped + 1);
+    remove_file(&f);
+}
+
+static void a_lower_bound_is_come_to_by_checkpoints(void **state)
+{
+    (void)state;
+    struct file f = make_file();
+    push_mibs(&f, 90);
+    reopen(&f);
+    drop_beyond(&f, 0, 10 << 20);
+    assert_int_equal(push_mibs(&f, 1), 2);
+    assert_in_range(look(&f).bytes, 8 << 20, 10 << 20);
+    assert_int_equal(look(&f).next_id, 92);
+    remove_file(&f);
+}
+
+static void nothing_is_dropped_where_that_is_not_enough(void **state)
+{
+    (void)state;
+    struct file f = make_file();
+    struct span items[3];
+    uint64_t seq;
+    for (int i = 0; i < 3; i++)
+        items[i] = span_of(mib, sizeof mib);
+    assert_int_equal(queue_push(&f.object, &now, items, 3, &seq), OK);
+    struct record r;
+    struct item *leased;
+    assert_int_equal(queue_front(&f.object, &now, &r), OK);
+    assert_int_equal(queue_take(&f.object, &now, &r, &leased), OK);
+    const struct queue_info before = look(&f);
+    drop_beyond(&f, 3, 0);
+    assert_int_equal(queue_push(&f.object, &now, items, 3, &seq), ERR_FULL);
+    drop_beyond(&f, 0, 4 << 20);
+    assert_int_equal(queue_push(&f.object, &now, items, 3, &seq), ERR_FULL);
+    assert_int_equal(look(&f).items, before.items);
+    assert_int_equal(look(&f).bytes, before.bytes);
+    assert_int_equal(queue_release(&f.object, &now, leased, 0), OK);
+    assert_int_equal(queue_push(&f.object, &now, items, 3, &seq), OK);
+    assert_int_equal(look(&f).dropped, 3);
+    remove_file(&f);
+}
+
+static void a_turn_of_the_loop_drops_few(void **state)
+{
+    (void)state;
+    struct file f = make_file();
+    const struct turn loop = {.now_ms = now.now_ms};
+    const struct span item = span_text("item");
+    uint64_t seq;
+    for (int i = 0; i < 5000; i++)
+        push_text(&f, "item");
+    drop_beyond(&f, 1000, 0);
+    assert_int_equal(queue_push(&f.object, &loop, &item, 1, &seq), ERR_WOULD_BLOCK);
+    assert_int_equal(look(&f).items, 5000);
+    drop_beyond(&f, 4000, 0);
+    assert_int_equal(queue_push(&f.object, &loop, &item, 1, &seq), OK);
+    drop_beyond(&f, 1000, 0);
+    assert_int_equal(queue_push(&f.object, &now, &item, 1, &seq), OK);
+    assert_int_equal(look(&f).items, 1000);
+    assert_int_equal(look(&f).dropped, 4002);
+    remove_file(&f);
+}
+
 static void push_number(struct file *f, uint64_t i)
 {
     char text[100];
@@ -571,6 +676,10 @@ int main(void)
         cmocka_unit_test(a_delay_outlives_the_daemon),
         cmocka_unit_test(buried_items_wait_for_a_kick),
         cmocka_unit_test(many_are_pushed_all_or_none),
+        cmocka_unit_test(as_much_is_dropped_as_a_push_needs),
+        cmocka_unit_test(a_lower_bound_is_come_to_by_checkpoints),
+        cmocka_unit_test(nothing_is_dropped_where_that_is_not_enough),
+        cmocka_unit_test(a_turn_of_the_loop_drops_few),
         cmocka_unit_test(the_file_follows_the_backlog_not_the_traffic),
         cmocka_unit_test(a_long_queue_can_be_looked_through_both_ways),
         cmocka_unit_test(items_of_all_sizes_pass),

@@ -14,6 +14,7 @@ static const char *const names[REACHED] = {
     [COPY] = "copies",
     [DELAY_OVER] = "delays",
     [DROP] = "drops",
+    [DROP_AHEAD] = "drops ahead",
     [FULL] = "full",
     [OPTIONS] = "options",
     [MOVE] = "moves",

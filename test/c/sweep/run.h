@@ -13,6 +13,7 @@ enum reached {
     COPY,
     DELAY_OVER,
     DROP,
+    DROP_AHEAD,
     FULL,
     OPTIONS,
     MOVE,

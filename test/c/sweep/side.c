@@ -138,13 +138,18 @@ static enum err drop(struct model *m, uint64_t n)
     return OK;
 }
 
-static void undo(struct model *m, uint64_t tail)
+/* A push has failed: only what it has dropped for the next try stays so. */
+static void undo(struct side *s, uint64_t tail, uint64_t dropped)
 {
+    struct model *m = &s->model;
     m->tail = tail;
     for (uint64_t seq = m->low; seq < tail; seq++) {
         struct history *h = &m->items[seq].states;
         h->n -= h->n > 1 && h->versions[h->n - 1].time == m->now;
     }
+    run.reached[DROP_AHEAD] += dropped;
+    for (; dropped > 0; dropped--)
+        model_change(m, &m->items[first_ready(m, 0)].states, MODEL_DONE);
 }
 
 static bool is_no_space(enum err e)
@@ -170,9 +175,10 @@ static void push(struct side *s, uint64_t n, uint64_t longest)
         const struct model_item *item = model_push(m, (uint32_t)below(longest + 1));
         items[i] = span_of(bytes[i], model_payload(&item->content, bytes[i]));
     }
+    const uint64_t dropped = s->live.queue->dropped;
     enum err e = queue_push(&s->live, &side_now, items, n, &first);
     if (e != OK)
-        undo(m, tail);
+        undo(s, tail, s->live.queue->dropped - dropped);
     run.reached[FULL] += e == ERR_FULL;
     must_be(e == expected || is_no_space(e), e == OK ? "too much fits" : err_atom(e));
     must_be(e != OK || first == tail, "a wrong number");
@@ -487,12 +493,13 @@ static void push_moved(struct side *to)
     const size_t len = model_payload(c, bytes);
     c->origin = (struct origin){.seq = moving.seq, .attempts = state_attempts(value)};
     memcpy(c->origin.uuid, sides[0].uuid, sizeof c->origin.uuid);
+    const uint64_t dropped = to->live.queue->dropped;
     enum err e = queue_push_moved(&to->live, &side_now, &c->origin, span_of(bytes, len), &seq);
     must_be(e == OK ? seq == tail : is_no_space(e), err_atom(e));
     moving.there = seq;
     if (e == OK)
         return;
-    undo(&to->model, tail);
+    undo(to, tail, to->live.queue->dropped - dropped);
     give_up_moving();
 }
 
