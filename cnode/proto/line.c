@@ -642,6 +642,7 @@ static void run(struct pending *p, bool blocks)
             return;
         }
     }
+    p->call.may_wait = false; /* a worker may have tried it before */
     p->result = blocks ? ERR_WOULD_BLOCK : call_do(&p->call);
     if (p->result == ERR_WOULD_BLOCK && needs_rest(p))
         desk_stall(p->entry);

@@ -1,9 +1,11 @@
 /* Queues as peers see them: items, leases, those who wait. */
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
 
 #include "proto/entry.h"
 #include "proto/reply.h"
+#include "store/put.h"
 #include "support/check.h"
 #include "support/folder.h"
 #include "support/peer.h"
@@ -193,6 +195,51 @@ static void options_are_kept_in_the_file(void **state)
     q = open_queue(&peer, "{overflow,drop_head}");
     push(q, "three");
     is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[two,three]}");
+}
+
+static void push_many_of_100_bytes(uint64_t q, uint32_t n)
+{
+    static const uint8_t bytes[100];
+    struct buf request;
+    buf_init(&request, SIZE_MAX);
+    reply_tuple(&request, 3);
+    reply_atom(&request, "push_many");
+    reply_uint64(&request, q);
+    reply_list(&request, n);
+    for (uint32_t i = 0; i < n; i++)
+        reply_binary(&request, span_of(bytes, sizeof bytes));
+    reply_nil(&request);
+    is(ask_term(&peer, span_of(request.at, request.len)), "ok");
+    buf_fini(&request);
+}
+
+static pthread_t loop_thread;
+static unsigned stores_of_loop;
+
+static void count_store(const struct map *m, uint64_t pos, const void *from, size_t len)
+{
+    (void)m;
+    (void)pos;
+    (void)from;
+    (void)len;
+    stores_of_loop += pthread_equal(pthread_self(), loop_thread) != 0;
+}
+
+static void much_is_dropped_by_workers(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    for (int i = 0; i < 5; i++)
+        push_many_of_100_bytes(q, 100000);
+    q = open_queue(&peer, "{max_items,1000},{overflow,drop_head}");
+    loop_thread = pthread_self();
+    stores_of_loop = 0;
+    put_watch = count_store;
+    push(q, "one");
+    put_watch = NULL;
+    assert_in_range(stores_of_loop, 1, 5000);
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "1000");
+    is(ask(&peer, "{peek_many,%" PRIu64 ",1,500001}", q), "{ok,[{500001,one}]}");
 }
 
 static void a_waiter_gets_the_next_item(void **state)
@@ -717,6 +764,7 @@ int main(void)
         TEST(by_name_it_is_the_same_queue),
         TEST(wrong_requests_change_nothing),
         TEST(options_are_kept_in_the_file),
+        TEST(much_is_dropped_by_workers),
         TEST(a_waiter_gets_the_next_item),
         TEST(first_come_first_served),
         TEST(a_wait_ends_with_its_time),
