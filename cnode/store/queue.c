@@ -254,8 +254,9 @@ static enum err check_droppable(struct object *o, const struct turn *t, struct d
 
 static const struct turn at_any_price = {.may_wait = true};
 
-/* Drops the oldest that are ready until so much fits; ERR_CHECKPOINT as queue_front. */
-static enum err drop(struct object *o, const struct turn *t, struct demand d)
+/* Drops the oldest that are ready and before `end` until so much fits; ERR_CHECKPOINT as
+ * queue_front. */
+static enum err drop(struct object *o, const struct turn *t, struct demand d, uint64_t end)
 {
     struct queue *q = o->queue;
     struct record r;
@@ -263,6 +264,8 @@ static enum err drop(struct object *o, const struct turn *t, struct demand d)
     enum err e = OK;
     while (e == OK && !fits(q, d)) {
         e = queue_front(o, &patient, &r);
+        if (e == OK && (r.seq >= end || fits(q, d))) /* a JUMP that was passed can be enough */
+            return OK;
         if (e == OK)
             e = queue_pop(o, &patient, &r);
         if (e == OK) {
@@ -273,10 +276,11 @@ static enum err drop(struct object *o, const struct turn *t, struct demand d)
     return e;
 }
 
-/* What is due after the push. */
-static enum err drop_over(struct object *o, const struct turn *t)
+/* What is due after the push, and nothing of it: the end of an extent that it left may be too much
+ * for now. */
+static enum err drop_over(struct object *o, const struct turn *t, uint64_t first)
 {
-    enum err e = drop(o, t, (struct demand){.items = 0});
+    enum err e = drop(o, t, (struct demand){.items = 0}, first);
     return e == ERR_EIO ? e : OK;
 }
 
@@ -287,7 +291,7 @@ static enum err drop_ahead(struct object *o, const struct turn *t, struct demand
     enum err e = check_droppable(o, t, d);
     if (e != ERR_CHECKPOINT)
         return e;
-    return t->may_wait ? drop(o, t, d) : ERR_WOULD_BLOCK;
+    return t->may_wait ? drop(o, t, d, UINT64_MAX) : ERR_WOULD_BLOCK;
 }
 
 static uint64_t *sizes_of(const struct span *items, size_t n, size_t prefix, uint64_t *one,
@@ -373,7 +377,7 @@ static enum err push(struct object *o, const struct turn *t, const struct draft 
     *first = q->logs[LOG_MAIN].tail_seq;
     e = append_all(o, t, like, items, n);
     queue_changed(q, t, d.bytes);
-    return e == OK && q->options.drop_head ? drop_over(o, t) : e;
+    return e == OK && q->options.drop_head ? drop_over(o, t, *first) : e;
 }
 
 enum err queue_push(struct object *o, const struct turn *t, const struct span *items, size_t n,

@@ -263,6 +263,23 @@ static void a_lower_bound_is_come_to_by_checkpoints(void **state)
     remove_file(&f);
 }
 
+/* What an extent has left at its end counts until it is passed. */
+static void what_is_pushed_is_not_dropped_by_that(void **state)
+{
+    (void)state;
+    struct file f = make_file();
+    drop_beyond(&f, 0, 1 << 20);
+    for (uint64_t n = 1; n <= 20; n++) {
+        push_mibs(&f, 1);
+        assert_int_equal(look(&f).items, 1);
+        assert_int_equal(look(&f).dropped, n - 1);
+    }
+    drop_beyond(&f, 0, 3 << 20);
+    push_mibs(&f, 3);
+    assert_int_equal(look(&f).items, 3);
+    remove_file(&f);
+}
+
 static void nothing_is_dropped_where_that_is_not_enough(void **state)
 {
     (void)state;
@@ -678,6 +695,7 @@ int main(void)
         cmocka_unit_test(many_are_pushed_all_or_none),
         cmocka_unit_test(as_much_is_dropped_as_a_push_needs),
         cmocka_unit_test(a_lower_bound_is_come_to_by_checkpoints),
+        cmocka_unit_test(what_is_pushed_is_not_dropped_by_that),
         cmocka_unit_test(nothing_is_dropped_where_that_is_not_enough),
         cmocka_unit_test(a_turn_of_the_loop_drops_few),
         cmocka_unit_test(the_file_follows_the_backlog_not_the_traffic),
