@@ -176,6 +176,8 @@ static void hold_or_release(struct conn *c)
         c->held = false;
         rest(c);
     }
+    if (n <= max && c->client != NULL)
+        client_has_room(c->client);
 }
 
 static void on_finished(uv_shutdown_t *shutdown, int status)
@@ -335,6 +337,12 @@ static void outlet_ended(void *conn, uint32_t process, struct span reason)
     mark_dirty(c);
 }
 
+static bool outlet_has_room(void *conn)
+{
+    const struct conn *c = conn;
+    return unsent(c) <= c->hub->limits.max_unsent;
+}
+
 static void outlet_traffic(void *conn, uint64_t *in, uint64_t *out)
 {
     const struct conn *c = conn;
@@ -346,6 +354,7 @@ static const struct outlet outlet = {
     .begin = outlet_begin,
     .end = outlet_end,
     .undo = outlet_undo,
+    .has_room = outlet_has_room,
     .monitor = outlet_monitor,
     .demonitor = outlet_demonitor,
     .ended = outlet_ended,

@@ -48,7 +48,8 @@ static struct batch *batch_new(const struct request *r, struct span items)
     b->request = (struct request){.client = r->client,
                                   .from = keep(&end, r->from),
                                   .to = keep(&end, r->to),
-                                  .tag = keep(&end, r->tag)};
+                                  .tag = keep(&end, r->tag),
+                                  .in_envelope = r->in_envelope};
     b->left = term_list(&b->items);
     b->sync.seen = b->items;
     b->sync.left = b->left - 1;

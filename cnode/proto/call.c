@@ -76,6 +76,11 @@ static enum err permit(const struct call *c)
     return may ? OK : ERR_EACCES;
 }
 
+bool call_is_in_vain(const struct call *c)
+{
+    return c->client->gone && (c->op->flags & OP_GIVES) != 0;
+}
+
 void call_begin(struct call *c)
 {
     const uint32_t most = c->server->options.max_leases;

@@ -13,6 +13,9 @@ enum err call_resolve(struct call *c, struct entry *entry);
 /* call_open_entry: the open object that an id or a name means for this client, or NULL. */
 struct entry *call_open_entry(struct client *c, struct span object);
 
+/* Items would be given to somebody who is not there any more. */
+bool call_is_in_vain(const struct call *c);
+
 /* call_begin notes when and for whom it is: on the loop, before it is decoded. */
 void call_begin(struct call *c);
 

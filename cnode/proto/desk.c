@@ -7,10 +7,8 @@
 #include "proto/reply.h"
 #include "proto/waiter.h"
 
-/* So many at once, then others have their turn. */
-enum { GIVEN_MOST = 1000 };
-
-static void desk_tend(struct entry *e);
+/* So many of a kind at once, then others have their turn. */
+enum { AT_ONCE = 1000, KEEP = 65536 };
 
 /* --- when ------------------------------------------------------------------------------------ */
 
@@ -137,13 +135,14 @@ static void start_alone(struct entry *e, void (*run)(struct job *), void (*done)
 
 /* --- giving ---------------------------------------------------------------------------------- */
 
+/* What d->want says. */
 static void serve(struct entry *e, bool may_wait)
 {
     struct desk *d = &e->desk;
     const struct turn t = {.now_ms = d->now_ms, .may_wait = may_wait};
     buf_cut(&d->reply, 0);
     d->leased = NULL;
-    d->result = want_serve(&e->object, &t, &d->served->want, &d->reply, &d->leased);
+    d->result = want_serve(&e->object, &t, &d->want, &d->reply, &d->leased);
 }
 
 static void run_service(struct job *job)
@@ -168,22 +167,6 @@ static void answer_impatient(struct desk *d)
     }
 }
 
-/* Whoever it was meant for has gone while a worker looked: a taken item goes back. */
-static void bring_back(struct entry *e)
-{
-    struct desk *d = &e->desk;
-    const struct turn t = {.now_ms = d->now_ms};
-    struct lease *l;
-    struct lease *next;
-    LL_FOREACH_SAFE2(d->leased, l, next, next_of_call)
-    {
-        l->item->user = NULL;
-        if (!e->object.failed && queue_unsee(&e->object, &t, l->item) != OK && !e->object.failed)
-            queue_release(&e->object, &t, l->item, 0);
-        free(l);
-    }
-}
-
 /* What serve has found; false: nothing more can be given now. */
 static bool give(struct entry *e, struct waiter *w)
 {
@@ -200,7 +183,7 @@ static bool give(struct entry *e, struct waiter *w)
 static struct waiter *first_able(const struct desk *d)
 {
     struct waiter *w = d->able > 0 ? d->first : NULL;
-    while (w != NULL && !waiter_is_able(w))
+    while (w != NULL && !(waiter_is_able(w) && waiter_has_room(w)))
         w = w->next;
     return w;
 }
@@ -212,10 +195,15 @@ static void served(struct job *job)
     struct waiter *w = d->served;
     line_hold(e);
     d->served = NULL;
-    if (waiter_end_service(w))
+    const bool wanted = waiter_end_service(w);
+    const enum err settled =
+        want_settle(&e->object, d->now_ms, d->want.kind, wanted && d->result == OK, &d->leased);
+    if (d->result == OK)
+        d->result = settled;
+    if (wanted)
         give(e, w);
-    else
-        bring_back(e);
+    buf_cut(&d->reply, 0);
+    buf_relax(&d->reply, KEEP);
     line_go_on(e);
 }
 
@@ -227,13 +215,16 @@ static void give_all(struct entry *e)
         struct waiter *w = first_able(d);
         if (w == NULL)
             return;
-        if (n >= GIVEN_MOST) {
+        if (n >= AT_ONCE) {
             desk_tend_soon(e);
             return;
         }
-        d->served = w;
+        if (!waiter_may_lease(w)) {
+            waiter_fail(w, ERR_MAX_LEASES);
+            continue;
+        }
+        d->want = waiter_want(w);
         serve(e, false);
-        d->served = NULL;
         if (d->result == ERR_WOULD_BLOCK) {
             d->served = w;
             waiter_begin_service(w);
@@ -253,6 +244,10 @@ static void end_waits(struct entry *e)
     while (key_of(&d->wait_ends) <= uv_now(e->server->loop)) {
         struct waiter *w =
             (void *)((char *)heap_first(&d->wait_ends) - offsetof(struct waiter, node));
+        if (w->served) {
+            waiter_wait_no_more(w);
+            continue;
+        }
         struct buf reply;
         buf_init(&reply, 256);
         want_nothing(&w->want, &reply);
@@ -264,35 +259,41 @@ static void end_waits(struct entry *e)
 static void end_leases(struct entry *e)
 {
     struct desk *d = &e->desk;
-    while (key_of(&d->lease_ends) <= uv_now(e->server->loop))
+    for (int n = 0; key_of(&d->lease_ends) <= uv_now(e->server->loop); n++) {
+        if (n >= AT_ONCE) {
+            desk_tend_soon(e);
+            return;
+        }
         lease_return((void *)((char *)heap_first(&d->lease_ends) - offsetof(struct lease, node)),
                      false);
+    }
 }
 
-static void return_late(struct desk *d)
+static void return_late(struct entry *e)
 {
-    struct lease *l;
-    struct lease *next;
-    if (!d->returns)
-        return;
-    d->returns = false;
-    DL_FOREACH_SAFE2(d->leases, l, next, next_here)
-    {
-        if (l->over)
-            lease_return(l, l->unseen);
+    if (!lease_return_over(e, AT_ONCE))
+        desk_tend_soon(e);
+}
+
+static void wake(struct entry *e)
+{
+    if (queue_wake(&e->object, e->desk.now_ms, AT_ONCE) == AT_ONCE)
+        desk_tend_soon(e);
+}
+
+static void free_all(struct desk *d, bool items_are_there)
+{
+    while (d->leases != NULL || d->over != NULL) {
+        struct lease *l = d->leases != NULL ? d->leases : d->over;
+        if (!items_are_there)
+            l->item = NULL;
+        lease_free(l); /* NOLINT: it takes itself out */
     }
 }
 
 void desk_forget_leases(struct entry *e)
 {
-    struct desk *d = &e->desk;
-    struct lease *l;
-    struct lease *next;
-    DL_FOREACH_SAFE2(d->leases, l, next, next_here)
-    {
-        l->item = NULL;
-        lease_free(l);
-    }
+    free_all(&e->desk, false);
 }
 
 /* Once: whoever waits is told, and what is leased can be decided by nobody any more. */
@@ -305,8 +306,7 @@ void desk_fail(struct entry *e)
     waiter_fail_all(d, ERR_EIO);
     registry_fail(e);
     move_forget(e);
-    while (d->leases != NULL)
-        lease_free(d->leases); /* NOLINT: it takes itself out */
+    free_all(d, true);
 }
 
 /* --- checkpoints ----------------------------------------------------------------------------- */
@@ -388,7 +388,7 @@ bool desk_open(struct entry *e)
     return heap_reserve(&s->due, s->entry_count + 1);
 }
 
-static void desk_tend(struct entry *e)
+void desk_tend(struct entry *e)
 {
     struct desk *d = &e->desk;
     waiter_fail_closed(d);
@@ -400,9 +400,9 @@ static void desk_tend(struct entry *e)
     d->now_ms = server_now_ms(e->server);
     if (!e->object.failed) {
         d->failed = false;
-        return_late(d);
+        return_late(e);
         end_leases(e);
-        queue_wake(&e->object, d->now_ms);
+        wake(e);
         give_all(e);
     }
     if (!e->busy && !e->object.failed)
@@ -425,6 +425,6 @@ void desk_close(struct entry *e)
     heap_fini(&d->wait_ends);
     heap_fini(&d->lease_ends);
     buf_fini(&d->reply);
-    d->stalled = d->failed = d->closes = d->returns = d->checkpoint_wanted = false;
+    d->stalled = d->failed = d->closes = d->checkpoint_wanted = false;
     not_soon(e->server, d);
 }

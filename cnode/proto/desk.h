@@ -7,15 +7,16 @@
 
 struct desk {
     struct waiter *first; /* the line of those who wait */
+    struct waiter *sated; /* subscriptions without credit; they join the line when they have some */
     uint32_t waiting;     /* of them, requests */
     uint32_t subscribers; /* and subscriptions */
     uint32_t able;        /* to whom an item could be given */
     struct lease *leases;
+    struct lease *over; /* those whose items have to go back yet */
     struct heap wait_ends;
     struct heap lease_ends;
-    bool returns; /* leases are over that could not be returned yet */
-    bool failed;  /* and all have been told */
-    bool closes;  /* some wait by a handle that is closed */
+    bool failed; /* and all have been told */
+    bool closes; /* some wait by a handle that is closed */
 
     struct heap_node due; /* in server.due */
     bool soon;
@@ -27,6 +28,7 @@ struct desk {
     struct job beside;
     struct job alone;
     struct waiter *served; /* by a worker; NULL: that does a step of the checkpoint */
+    struct want want;      /* of whom is served */
     struct buf reply;
     struct lease *leased;
     uint64_t now_ms;
@@ -50,6 +52,7 @@ void desk_forget_leases(struct entry *e);
  * within an answer: desk_tend_all does it, for all. */
 void desk_tend_soon(struct entry *e);
 void desk_tend_all(struct server *s);
+void desk_tend(struct entry *e);
 
 /* Is a checkpoint under way? What needs the object to itself then waits, first in its line: */
 bool desk_is_under_way(const struct entry *e);

@@ -87,6 +87,8 @@ struct client {
     uint32_t lease_count;
     uint32_t waiter_count;
     uint32_t subscriber_count;
+    uint64_t credit;     /* of all its subscriptions */
+    bool held_up;        /* somebody waits until it reads */
     uint64_t count_mark; /* the last count of clients that has met it */
     bool gone;           /* the peer is; what it sent is still done, then this is freed */
 };
@@ -107,6 +109,9 @@ struct request {
 
 /* Milliseconds since 1970. */
 uint64_t server_now_ms(const struct server *s);
+
+/* The loop's time when so many milliseconds are surely over; false: never. */
+bool server_time_after(uint64_t ms, uint64_t *at);
 
 /* The last object may have been closed: goes on with an orderly end. */
 void server_rest(struct server *s);

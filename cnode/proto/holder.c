@@ -46,10 +46,16 @@ static struct holder *holder_new(struct client *c, struct span pid)
     return h;
 }
 
-struct holder *holder_of(struct client *c, struct span pid)
+struct holder *holder_find(struct client *c, struct span pid)
 {
     struct holder *h;
     HASH_FIND(hh, c->holders, pid.at, pid.len, h);
+    return h;
+}
+
+struct holder *holder_of(struct client *c, struct span pid)
+{
+    struct holder *h = holder_find(c, pid);
     if (h == NULL)
         return c->gone ? NULL : holder_new(c, pid);
     if (h->ended)

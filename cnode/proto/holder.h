@@ -24,6 +24,9 @@ struct holder {
  * it is known to have ended. */
 struct holder *holder_of(struct client *c, struct span pid);
 
+/* The same, only of one that is watched already. */
+struct holder *holder_find(struct client *c, struct span pid);
+
 bool holder_is(const struct holder *h, const struct client *c, struct span pid);
 
 /* holder_rest: something that it had is over. One that has nothing is kept a while, for it will

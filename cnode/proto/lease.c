@@ -3,16 +3,7 @@
 #include "proto/desk.h"
 #include "proto/entry.h"
 #include "proto/waiter.h"
-
-struct lease *lease_new(struct item *item)
-{
-    struct lease *l = calloc(1, sizeof *l);
-    if (l != NULL) {
-        l->item = item;
-        item->user = l;
-    }
-    return l;
-}
+#include "proto/want.h"
 
 bool lease_is_of(const struct lease *l, const struct client *c, struct span pid)
 {
@@ -74,7 +65,7 @@ void lease_restart(struct lease *l, uint64_t lease_ms)
     if (lease_ms == LEASE_UNSET)
         lease_ms = queue_options(&l->entry->object)->lease_ms;
     uint64_t end;
-    if (lease_ms > 0 && add_u64(uv_now(l->entry->server->loop), lease_ms, &end) &&
+    if (lease_ms > 0 && server_time_after(lease_ms, &end) &&
         heap_reserve(&d->lease_ends, d->lease_ends.n + 1))
         heap_add(&d->lease_ends, &l->node, end);
 }
@@ -99,13 +90,19 @@ static void begin(struct lease *l, const struct lessee *to, struct holder *h, st
     lease_restart(l, to->lease_ms);
 }
 
+/* Back as if it had never been delivered; where that has to wait for a disk, as it is. */
+static void unsee(struct entry *e, struct item *item)
+{
+    const struct turn t = {.now_ms = server_now_ms(e->server)};
+    if (!e->object.failed && queue_unsee(&e->object, &t, item) != OK && !e->object.failed)
+        queue_release(&e->object, &t, item, 0);
+}
+
 /* Nobody is there to hold it. */
 static void give_up(struct lease *l, struct entry *e)
 {
-    const struct turn t = {.now_ms = server_now_ms(e->server)};
     l->item->user = NULL;
-    if (!e->object.failed)
-        queue_release(&e->object, &t, l->item, 0);
+    unsee(e, l->item);
     free(l);
     desk_tend_soon(e);
 }
@@ -139,7 +136,7 @@ void lease_settle(struct lease *list, const struct lessee *to)
     }
 }
 
-void lease_settle_call(struct call *c, enum err result)
+enum err lease_settle_call(struct call *c, enum err result, bool wanted)
 {
     const struct lessee to = {.entry = c->entry,
                               .client = c->client,
@@ -148,6 +145,8 @@ void lease_settle_call(struct call *c, enum err result)
                               .lease_ms = c->want.lease_ms};
     struct lease *l;
     struct lease *next;
+    if (result == OK && c->may_wait && c->leased != NULL)
+        result = want_settle(c->object, c->now_ms, c->want.kind, wanted, &c->leased);
     if (result == OK) {
         lease_settle(c->leased, &to);
     } else {
@@ -157,6 +156,13 @@ void lease_settle_call(struct call *c, enum err result)
     LL_FOREACH_SAFE2(c->ended, l, next, next_of_call)
     lease_free(l);
     c->leased = c->ended = NULL;
+    return result;
+}
+
+static struct lease **list_of(const struct lease *l)
+{
+    struct desk *d = &l->entry->desk;
+    return l->over ? &d->over : &d->leases;
 }
 
 void lease_free(struct lease *l)
@@ -169,7 +175,7 @@ void lease_free(struct lease *l)
         waiter_acked(l->subscription);
     leave_grant(l);
     heap_remove(&d->lease_ends, &l->node);
-    DL_DELETE2(d->leases, l, prev_here, next_here);
+    DL_DELETE2(*list_of(l), l, prev_here, next_here);
     DL_DELETE(h->leases, l);
     h->client->lease_count--;
     free(l);
@@ -191,34 +197,55 @@ enum err lease_bring_back(struct object *o, const struct turn *t, struct item *i
 
 /* Where a disk would have to be waited for it is ready in memory: what has to be stored is seen to
  * when it comes up for delivery. */
-void lease_return(struct lease *l, bool unseen)
+static void bring_back(struct lease *l, bool unseen)
 {
     struct entry *e = l->entry;
     const struct turn t = {.now_ms = server_now_ms(e->server)};
-    desk_tend_soon(e);
-    if (e->busy || e->object.kind != OBJECT_QUEUE) {
-        l->over = true;
-        l->unseen = unseen;
-        e->desk.returns = true;
-        return;
-    }
-    struct item *item = l->item;
-    if (!e->object.failed) {
-        enum err stored =
-            unseen ? queue_unsee(&e->object, &t, item) : lease_bring_back(&e->object, &t, item, 0);
-        if (stored != OK && !e->object.failed)
-            queue_release(&e->object, &t, item, 0);
-    }
+    if (unseen)
+        unsee(e, l->item);
+    else if (!e->object.failed && lease_bring_back(&e->object, &t, l->item, 0) != OK &&
+             !e->object.failed)
+        queue_release(&e->object, &t, l->item, 0);
     lease_free(l);
+}
+
+static void return_later(struct lease *l, bool unseen)
+{
+    struct desk *d = &l->entry->desk;
+    DL_DELETE2(d->leases, l, prev_here, next_here);
+    heap_remove(&d->lease_ends, &l->node);
+    l->over = true;
+    l->unseen = unseen;
+    DL_APPEND2(d->over, l, prev_here, next_here);
+}
+
+void lease_return(struct lease *l, bool unseen)
+{
+    struct entry *e = l->entry;
+    desk_tend_soon(e);
+    if (l->over)
+        return;
+    if (e->busy || e->object.kind != OBJECT_QUEUE)
+        return_later(l, unseen);
+    else
+        bring_back(l, unseen);
+}
+
+bool lease_return_over(struct entry *e, int most)
+{
+    for (; e->desk.over != NULL && most > 0; most--)
+        bring_back(e->desk.over, e->desk.over->unseen);
+    return e->desk.over == NULL;
 }
 
 void lease_end_all(struct holder *h)
 {
     struct lease *l;
-    struct lease *next;
-    DL_FOREACH_SAFE(h->leases, l, next)
+    DL_FOREACH(h->leases, l)
     {
-        if (!l->over)
-            lease_return(l, false);
+        if (l->over)
+            continue;
+        return_later(l, false);
+        desk_tend_soon(l->entry);
     }
 }

@@ -17,7 +17,7 @@ struct lease {
     struct waiter *subscription; /* whose credit it uses, or NULL */
     struct heap_node node;       /* when it is over */
     uint64_t ms;                 /* how long it lasts; 0: without end */
-    bool over;                   /* the item goes back as soon as no worker has it */
+    bool over;                   /* the item goes back as soon as it can; in desk.over */
     bool unseen;                 /* and its delivery does not count */
 };
 
@@ -29,9 +29,6 @@ struct grant {
     size_t len;
     uint8_t ref[];
 };
-
-/* lease_new makes one for an item that has just been taken; any thread. NULL without memory. */
-struct lease *lease_new(struct item *item);
 
 /* May this process decide about the item? Any thread that has the object. */
 bool lease_is_of(const struct lease *l, const struct client *c, struct span pid);
@@ -51,11 +48,15 @@ struct lessee {
 void lease_settle(struct lease *list, const struct lessee *to);
 void lease_free(struct lease *l);
 
-/* lease_settle_call: of a request that has been done, on the loop. */
-void lease_settle_call(struct call *c, enum err result);
+/* lease_settle_call: of a request that has been done, on the loop. Is its answer `wanted` still?
+ * Gives the result, which another one may follow from. */
+enum err lease_settle_call(struct call *c, enum err result, bool wanted);
 
 /* lease_return lets the item go back to its queue: at once, or as soon as no worker has it. */
 void lease_return(struct lease *l, bool unseen);
+
+/* lease_return_over: of those that could not go back yet so many at most; true: all have. */
+bool lease_return_over(struct entry *e, int most);
 
 /* lease_restart: its time begins anew. */
 void lease_restart(struct lease *l, uint64_t lease_ms);

@@ -26,6 +26,8 @@ struct pending {
     bool indexed;
     struct entry *entry;
     struct request request; /* its spans are views of `bytes` */
+    bool under_way;         /* a worker has it, or its name is being saved */
+    bool cancelled;         /* meanwhile: nobody waits for its answer */
     struct handle *closes;  /* the engine's own: close this handle */
     bool closed;            /* which has been closed meanwhile */
     enum step step;
@@ -167,32 +169,48 @@ void line_take_back(struct client *c, struct span ref)
 {
     struct pending *p;
     HASH_FIND(hh, c->waiting, ref.at, ref.len, p);
-    if (p == NULL || (p->entry->busy && p->entry->first == p))
+    if (p == NULL)
         return;
+    if (p->under_way) {
+        p->cancelled = true;
+        return;
+    }
     take_out(p);
     pending_free(p);
 }
 
 /* --- the end of a request -------------------------------------------------------------------- */
 
+/* What a worker holds for the call is popped or taken, if somebody waits for it. */
+static void settle(struct pending *p)
+{
+    const bool wanted = !p->cancelled && !p->request.client->gone;
+    const enum err e = lease_settle_call(&p->call, p->result, wanted);
+    if (e == p->result)
+        return;
+    p->result = e;
+    buf_cut(&p->reply, 0);
+    reply_error(&p->reply, e);
+}
+
 /* The first of the line is done; its reply stands in p->reply. */
 static void finish(struct pending *p)
 {
-    const struct span reply = span_of(p->reply.at, p->reply.len);
     take_out(p);
     end_opening(p);
     if (p->call.op != NULL && p->entry->object.kind == OBJECT_QUEUE)
-        lease_settle_call(&p->call, p->result);
+        settle(p);
+    const struct span reply = span_of(p->reply.at, p->reply.len);
     if (p->call.op != NULL && p->entry->object.kind != OBJECT_CLOSED)
         call_note(&p->call, p->result, p->since_ns);
     if (p->result == OK && p->call.op != NULL && p->call.op->done != NULL)
         p->call.op->done(&p->call);
     if (p->request.batch != NULL)
         batch_go_on(p->request.batch, reply);
-    else if (p->request.to.len > 0)
-        request_answer(&p->request, reply);
-    else
+    else if (p->request.to.len == 0)
         cast_done(&p->request, reply);
+    else if (!p->cancelled)
+        request_answer(&p->request, reply);
     pending_free(p);
 }
 
@@ -209,6 +227,7 @@ static void fail(struct pending *p, enum err e)
 static void start(struct pending *p, void (*run)(struct job *), void (*done)(struct job *))
 {
     p->entry->busy = true;
+    p->under_way = true;
     p->job.run = run;
     p->job.done = done;
     work_submit(p->entry->server->loop, &p->job);
@@ -236,10 +255,20 @@ void line_go_on(struct entry *e)
     line_go(e);
 }
 
+/* After a request of the line it is the turn of the desk, or one that is never empty would leave it
+ * no time for those who wait and for checkpoints. */
+static void let_desk_go_on(struct entry *e)
+{
+    e->held = false;
+    if (e->object.kind == OBJECT_QUEUE)
+        desk_tend(e);
+    line_go(e);
+}
+
 /* It has found nothing: from here on it waits among those who wait for items. */
 static void join_waiters(struct pending *p)
 {
-    enum err e = waiter_join(p->entry, &p->call, &p->request);
+    enum err e = p->cancelled ? OK : waiter_join(p->entry, &p->call, &p->request);
     if (e != OK) {
         fail(p, e);
         return;
@@ -251,6 +280,7 @@ static void join_waiters(struct pending *p)
 /* The call has been run, to whatever end. */
 static void end_run(struct pending *p)
 {
+    p->under_way = false;
     switch (p->result) {
     case ERR_WAIT: join_waiters(p); break;
     case ERR_CHECKPOINT: desk_stall(p->entry); break; /* and then again */
@@ -279,7 +309,7 @@ static void call_ran(struct job *job)
     if (e->object.kind == OBJECT_CLOSED)
         entry_closed(e);
     end_run(p);
-    line_go_on(e);
+    let_desk_go_on(e);
 }
 
 /* --- opening --------------------------------------------------------------------------------- */
@@ -383,6 +413,7 @@ static void found(struct job *job)
     struct pending *p = of_job(job);
     struct entry *e = p->entry;
     line_hold(e);
+    p->under_way = false;
     p->step = TO_ATTACH;
     if (p->result == ERR_ENOENT && p->open->taken)
         refuse(p, ERR_REGISTERED);
@@ -416,7 +447,7 @@ static enum err give_handle(struct pending *p)
     struct client *c = p->request.client;
     struct entry *e = p->entry;
     const struct open *o = p->open;
-    if (c->gone || c->server->stopping)
+    if (c->gone || p->cancelled || c->server->stopping)
         return ERR_CLOSED;
     entry_look(p->entry);
     struct handle *h = handle_new(c, e, o->opening.kind, o->opening.write);
@@ -439,6 +470,7 @@ static void conclude(struct pending *p)
 {
     struct entry *e = p->entry;
     const bool asked = !p->open->opening.by_name;
+    p->under_way = false;
     if (p->result == OK && asked)
         p->result = give_handle(p);
     if (p->result == OK && !asked) {
@@ -642,6 +674,10 @@ static void run(struct pending *p, bool blocks)
             return;
         }
     }
+    if (p->cancelled || call_is_in_vain(&p->call)) {
+        fail(p, ERR_CLOSED);
+        return;
+    }
     p->call.may_wait = false; /* a worker may have tried it before */
     p->result = blocks ? ERR_WOULD_BLOCK : call_do(&p->call);
     if (p->result == ERR_WOULD_BLOCK && needs_rest(p))
@@ -734,7 +770,8 @@ static void rested(struct job *job)
 void line_rest(struct entry *e)
 {
     struct server *s = e->server;
-    const bool stays = e->kept || e->desk.leases != NULL; /* a lease ends with its holder */
+    const bool leased = e->desk.leases != NULL || e->desk.over != NULL;
+    const bool stays = e->kept || leased; /* a lease ends with its holder */
     if (e->busy || e->held || e->first != NULL || e->handle_count > 0 ||
         (stays && !s->stopping && e->object.kind != OBJECT_CLOSED))
         return;

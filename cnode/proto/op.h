@@ -20,6 +20,7 @@ enum op_flag {
     OP_BATCH = 8,   /* its items are requests */
     OP_LOOKS = 16,  /* tells what the loop knows of an open object: passes by the line */
     OP_OWN = 64,    /* only of the daemon itself */
+    OP_GIVES = 128, /* gives items away: nothing is done where nobody is there */
     OP_ALONE = 32   /* not while a checkpoint of the object is under way */
 };
 

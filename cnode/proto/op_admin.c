@@ -33,7 +33,7 @@ static void unlink_file(struct entry *e)
  * nobody. */
 static bool is_held(const struct entry *e)
 {
-    const bool leased = e->desk.leases != NULL && !e->auto_unlink;
+    const bool leased = (e->desk.leases != NULL || e->desk.over != NULL) && !e->auto_unlink;
     return e->object.kind == OBJECT_QUEUE && !e->server->stopping &&
            (leased || registry_of(e) != NULL);
 }

@@ -346,6 +346,8 @@ enum err op_touch(struct call *c)
     if (item == NULL || item->state != ITEM_LEASED || !may_decide(c, item, do_release))
         return ERR_NOT_LEASED;
     struct lease *l = item->user;
+    if (l->over)
+        return ERR_NOT_LEASED;
     lease_restart(l, l->ms);
     return reply_done(c, OK);
 }

@@ -69,6 +69,8 @@ static enum outcome run_on_object(struct call *c, const struct request *r, uint6
         reply_atom(c->out, "ok");
         return ANSWERED;
     }
+    if (e == OK && call_is_in_vain(c))
+        e = ERR_CLOSED;
     if (e != OK)
         return refuse(c, e);
     if (must_wait(c))
@@ -77,7 +79,7 @@ static enum outcome run_on_object(struct call *c, const struct request *r, uint6
     if (e == ERR_WOULD_BLOCK || e == ERR_CHECKPOINT)
         return wait(c, r, NULL, since);
     if (c->op->kind == OBJECT_QUEUE) {
-        lease_settle_call(c, e);
+        e = lease_settle_call(c, e, true);
         desk_tend_soon(c->entry);
     }
     if (e == ERR_WAIT)

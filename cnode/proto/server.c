@@ -78,6 +78,11 @@ uint64_t server_now_ms(const struct server *s)
     return (uint64_t)((int64_t)uv_now(s->loop) + s->wall_ms);
 }
 
+bool server_time_after(uint64_t ms, uint64_t *at)
+{
+    return add_u64(uv_hrtime() / 1000000 + 1, ms, at);
+}
+
 /* 28 bits of this life, never 0, above those that are counted. */
 static uint64_t first_id_of_life(void)
 {
@@ -253,6 +258,19 @@ void client_close(struct client *c)
     close_handles(c);
     c->pending_count--;
     client_release(c);
+}
+
+void client_has_room(struct client *c)
+{
+    struct entry *e;
+    if (!c->held_up)
+        return;
+    c->held_up = false;
+    DL_FOREACH(c->server->entries, e)
+    {
+        if (e->desk.able > 0)
+            desk_tend_soon(e);
+    }
 }
 
 void client_down(struct client *c, uint64_t number)

@@ -50,6 +50,9 @@ struct outlet {
      * has linked to it or monitors it is to hear that. */
     void (*ended)(void *conn, uint32_t process, struct span reason);
 
+    /* Is less unsent than may be? If not, client_has_room follows once it is. */
+    bool (*has_room)(void *conn);
+
     /* Bytes read from and written to the peer so far. */
     void (*traffic)(void *conn, uint64_t *in, uint64_t *out);
 };
@@ -99,6 +102,9 @@ void client_too_long(struct client *c, struct span head);
 /* The peer has taken back the monitor of a call (DEMONITOR): raw bytes of its reference. What
  * still waits under that reference leaves its line. */
 void client_demonitor(struct client *c, struct span ref);
+
+/* has_room is true again. */
+void client_has_room(struct client *c);
 
 /* The process that the engine monitors under this number has ended. */
 void client_down(struct client *c, uint64_t number);

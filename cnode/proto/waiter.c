@@ -10,6 +10,36 @@ bool waiter_is_able(const struct waiter *w)
     return !w->gone && !w->closed && !w->served && (!w->subscription || w->unacked < w->credit);
 }
 
+bool waiter_has_room(const struct waiter *w)
+{
+    struct client *c = w->request.client;
+    if (c->gone || c->outlet.has_room(c->conn))
+        return true;
+    c->held_up = true;
+    return false;
+}
+
+static bool leases(enum want_kind kind)
+{
+    return kind == WANT_TAKE || kind == WANT_TAKE_MANY;
+}
+
+bool waiter_may_lease(const struct waiter *w)
+{
+    const struct client *c = w->request.client;
+    return !leases(w->want.kind) || c->lease_count < c->server->options.max_leases;
+}
+
+struct want waiter_want(const struct waiter *w)
+{
+    const struct client *c = w->request.client;
+    struct want want = w->want;
+    const uint64_t most = c->server->options.max_leases - c->lease_count;
+    if (leases(want.kind) && want.max > most)
+        want.max = most;
+    return want;
+}
+
 /* Changes something of it that may make it able or not. */
 static void count(struct waiter *w, bool was_able)
 {
@@ -41,6 +71,19 @@ static struct waiter *waiter_new(struct entry *e, const struct request *r)
                                   .batch = r->batch,
                                   .in_envelope = r->in_envelope};
     return w;
+}
+
+static struct waiter **list_of(const struct waiter *w)
+{
+    struct desk *d = &w->entry->desk;
+    return w->sated ? &d->sated : &d->first;
+}
+
+/* One that comes by name keeps the queue open, as a request by name does. */
+static void keep_open(struct entry *e, const struct handle *h)
+{
+    if (h == NULL && !e->auto_unlink)
+        e->kept = true;
 }
 
 static void join_line(struct waiter *w)
@@ -82,13 +125,14 @@ static void leave(struct waiter *w)
     const bool was_able = waiter_is_able(w);
     w->gone = true;
     count(w, was_able);
-    DL_DELETE(d->first, w);
+    DL_DELETE(*list_of(w), w);
     heap_remove(&d->wait_ends, &w->node);
     if (w->indexed)
         HASH_DEL(c->waiters, w);
     if (w->subscription) {
         d->subscribers--;
         c->subscriber_count--;
+        c->credit -= w->credit;
     } else {
         d->waiting--;
         c->waiter_count--;
@@ -141,8 +185,7 @@ static void set_deadline(struct waiter *w)
 {
     struct desk *d = &w->entry->desk;
     uint64_t end_ms;
-    if (w->want.timeout_ms != FOREVER &&
-        add_u64(uv_now(w->entry->server->loop), w->want.timeout_ms, &end_ms))
+    if (w->want.timeout_ms != FOREVER && server_time_after(w->want.timeout_ms, &end_ms))
         heap_add(&d->wait_ends, &w->node, end_ms);
 }
 
@@ -173,8 +216,15 @@ enum err waiter_join(struct entry *e, const struct call *c, const struct request
         set_deadline(w);
     }
     index_reference(w);
+    keep_open(e, c->handle);
     join_line(w);
     return OK;
+}
+
+void waiter_wait_no_more(struct waiter *w)
+{
+    heap_remove(&w->entry->desk.wait_ends, &w->node);
+    w->want.timeout_ms = 0;
 }
 
 void waiter_answer(struct waiter *w, struct span reply)
@@ -279,9 +329,8 @@ static bool send_message(struct waiter *w, struct span element)
 /* Behind the others, so that all get their turn. */
 static void to_the_end(struct waiter *w)
 {
-    struct desk *d = &w->entry->desk;
-    DL_DELETE(d->first, w);
-    DL_APPEND(d->first, w);
+    DL_DELETE(*list_of(w), w);
+    DL_APPEND(*list_of(w), w);
 }
 
 static void give_message(struct waiter *w, struct span reply, struct lease *leased)
@@ -312,22 +361,39 @@ void waiter_give(struct waiter *w, struct span reply, struct lease *leased)
 
 static struct waiter *find_subscription(const struct call *c, struct span ref)
 {
-    struct waiter *w;
-    DL_FOREACH(c->entry->desk.first, w)
-    {
-        if (w->subscription && !w->gone && w->request.client == c->client &&
-            span_equal(w->request.to, ref) && holder_is(w->holder, c->client, c->from))
-            return w;
-    }
-    return NULL;
+    const struct holder *h = holder_find(c->client, c->from);
+    struct waiter *w = h == NULL ? NULL : h->waiters;
+    while (w != NULL &&
+           !(w->subscription && w->entry == c->entry && span_equal(w->request.to, ref)))
+        w = w->next_of;
+    return w;
+}
+
+/* Leaves the line without credit, joins its end with some. */
+static void place(struct waiter *w)
+{
+    const bool sated = w->unacked >= w->credit;
+    if (sated == w->sated)
+        return;
+    DL_DELETE(*list_of(w), w);
+    w->sated = sated;
+    DL_APPEND(*list_of(w), w);
 }
 
 static void set_credit(struct waiter *w, uint64_t credit)
 {
     const bool was_able = waiter_is_able(w);
+    w->request.client->credit += credit - w->credit;
     w->credit = credit;
     count(w, was_able);
+    place(w);
     desk_tend_soon(w->entry);
+}
+
+static bool may_have(const struct client *c, uint64_t credit, uint64_t had)
+{
+    const uint64_t most = c->server->options.max_leases;
+    return credit <= most && c->credit - had + credit <= most;
 }
 
 enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
@@ -335,6 +401,8 @@ enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
     struct client *client = c->client;
     const struct request r = {.client = client, .from = c->from, .to = ref};
     struct waiter *w = find_subscription(c, ref);
+    if (!may_have(client, credit, w == NULL ? 0 : w->credit))
+        return ERR_MAX_LEASES;
     if (w != NULL) {
         set_credit(w, credit);
         return OK;
@@ -351,6 +419,8 @@ enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
     w->subscription = true;
     w->holder = h;
     w->credit = credit;
+    client->credit += credit;
+    keep_open(c->entry, c->handle);
     w->handle = c->handle == NULL ? 0 : c->handle->id;
     w->want = (struct want){.kind = WANT_MESSAGES, .max = 1, .lease_ms = LEASE_UNSET};
     join_line(w);
@@ -383,6 +453,7 @@ void waiter_took(struct waiter *w)
     const bool was_able = waiter_is_able(w);
     w->unacked++;
     count(w, was_able);
+    place(w);
 }
 
 void waiter_acked(struct waiter *w)
@@ -390,6 +461,7 @@ void waiter_acked(struct waiter *w)
     const bool was_able = waiter_is_able(w);
     w->unacked--;
     count(w, was_able);
+    place(w);
     desk_tend_soon(w->entry);
 }
 
@@ -405,6 +477,8 @@ void waiter_fail_all(struct desk *d, enum err why)
 {
     while (d->first != NULL)
         waiter_fail(d->first, why); /* NOLINT: it takes itself out */
+    while (d->sated != NULL)
+        waiter_fail(d->sated, why); /* NOLINT */
 }
 
 static void set_closed(struct waiter *w)
@@ -416,17 +490,23 @@ static void set_closed(struct waiter *w)
     desk_tend_soon(w->entry);
 }
 
-void waiter_end_handle(struct entry *e, uint64_t handle)
+static void end_handle(struct waiter *first, uint64_t handle)
 {
     struct waiter *w;
     struct waiter *next;
-    DL_FOREACH_SAFE(e->desk.first, w, next)
+    DL_FOREACH_SAFE(first, w, next)
     {
         if (w->handle == handle && w->subscription)
             end(w);
         else if (w->handle == handle)
             set_closed(w);
     }
+}
+
+void waiter_end_handle(struct entry *e, uint64_t handle)
+{
+    end_handle(e->desk.first, handle);
+    end_handle(e->desk.sated, handle);
 }
 
 void waiter_fail_closed(struct desk *d)
@@ -438,7 +518,8 @@ void waiter_fail_closed(struct desk *d)
     d->closes = false;
     DL_FOREACH_SAFE(d->first, w, next)
     {
-        if (w->closed)
+        d->closes |= w->closed && w->served;
+        if (w->closed && !w->served)
             waiter_fail(w, ERR_CLOSED);
     }
 }

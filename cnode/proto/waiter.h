@@ -9,7 +9,7 @@
 
 struct waiter {
     struct waiter *next, *prev; /* in the line */
-    UT_hash_handle hh;          /* of the client, by request.to or by reference */
+    UT_hash_handle hh;          /* of the client, by request.to; not of a subscription */
     bool indexed;
     struct entry *entry;
     struct holder *holder; /* NULL: an item of a batch or a cast that does not really wait */
@@ -21,6 +21,7 @@ struct waiter {
     bool served;           /* a worker is at it */
     bool gone;             /* nobody waits for it any more; freed when the worker is done */
     bool closed;           /* its handle is; it is told so soon */
+    bool sated;            /* a subscription without credit: in desk.sated, not in the line */
     bool subscription;
     uint64_t credit;
     uint64_t unacked;
@@ -32,7 +33,8 @@ struct waiter {
  * ERR_ENOMEM. */
 enum err waiter_join(struct entry *e, const struct call *c, const struct request *r);
 
-/* waiter_subscribe begins a subscription under a reference; again: another credit. */
+/* waiter_subscribe begins a subscription under a reference; again: another credit.
+ * ERR_MAX_LEASES: all credits of the client together are more than it may hold. */
 enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit);
 
 /* waiter_unsubscribe ends it; NOT_LEASED-like ERR_BADARG: there is none. Its leases are detached,
@@ -42,6 +44,16 @@ enum err waiter_unsubscribe(struct call *c, struct span ref, bool keep, struct b
 
 /* May something be given to it now? */
 bool waiter_is_able(const struct waiter *w);
+
+/* Does its peer read what it is sent? If not, client_has_room tells when that is over. */
+bool waiter_has_room(const struct waiter *w);
+
+/* May its client hold an item more? waiter_want is what it wants of those that it may have. */
+bool waiter_may_lease(const struct waiter *w);
+struct want waiter_want(const struct waiter *w);
+
+/* Its time is over while a worker looks for it: it gets what that finds. */
+void waiter_wait_no_more(struct waiter *w);
 
 /* waiter_answer ends a waiter with a reply; waiter_fail with an error. */
 void waiter_answer(struct waiter *w, struct span reply);

@@ -45,9 +45,9 @@ enum err want_put(struct object *o, struct buf *out, enum want_shape shape, cons
     return e;
 }
 
-static bool is_take(const struct want *w)
+static bool is_take(enum want_kind kind)
 {
-    return w->kind == WANT_TAKE || w->kind == WANT_TAKE_MANY || w->kind == WANT_MESSAGES;
+    return kind == WANT_TAKE || kind == WANT_TAKE_MANY || kind == WANT_MESSAGES;
 }
 
 /* The next that may be delivered: one that has been too often is put aside. */
@@ -69,7 +69,7 @@ static enum err take(struct object *o, const struct turn *t, const struct record
     struct lease *l = calloc(1, sizeof *l);
     if (l == NULL)
         return ERR_ENOMEM;
-    enum err e = queue_take(o, t, r, &item);
+    enum err e = t->may_wait ? queue_hold_front(o, t, r, &item) : queue_take(o, t, r, &item);
     if (e != OK) {
         free(l);
         return e;
@@ -78,6 +78,12 @@ static enum err take(struct object *o, const struct turn *t, const struct record
     item->user = l;
     LL_PREPEND2(*leased, l, next_of_call);
     return OK;
+}
+
+static enum err pop_or_take(struct object *o, const struct turn *t, const struct want *w,
+                            const struct record *r, struct lease **leased)
+{
+    return is_take(w->kind) || t->may_wait ? take(o, t, r, leased) : queue_pop(o, t, r);
 }
 
 /* One item: first the reply, for one that does not fit must stay. */
@@ -90,7 +96,7 @@ static enum err serve_one(struct object *o, const struct turn *t, const struct w
     if (e == OK)
         e = want_put(o, out, shape, &r, r.attempts + 1);
     if (e == OK)
-        e = is_take(w) ? take(o, t, &r, leased) : queue_pop(o, t, &r);
+        e = pop_or_take(o, t, w, &r, leased);
     if (e != OK)
         buf_cut(out, from);
     return e;
@@ -104,7 +110,7 @@ static enum err serve_many(struct object *o, const struct turn *t, const struct 
     enum err e = OK;
     reply_ok(out);
     const size_t begin = reply_list_begin(out);
-    while (n < w->max && n < UINT32_MAX && e == OK) {
+    while (n < w->max && n < WANT_MOST && e == OK) {
         e = serve_one(o, t, w, shape, out, leased);
         n += e == OK;
     }
@@ -127,9 +133,14 @@ static enum err serve_tuple(struct object *o, const struct turn *t, const struct
         reply_uint64(out, r.attempts + 1);
     }
     e = want_put(o, out, SHAPE_ITEM, &r, 0);
-    if (e == OK)
-        e = is_take(w) ? take(o, t, &r, leased) : queue_pop(o, t, &r);
-    return e;
+    return e == OK ? pop_or_take(o, t, w, &r, leased) : e;
+}
+
+/* A longer answer is a worker's. */
+static bool is_long(const struct object *o, const struct want *w)
+{
+    enum { HERE = 1000 };
+    return w->max > HERE && queue_ready_items(o) > HERE;
 }
 
 enum err want_serve(struct object *o, const struct turn *t, const struct want *w, struct buf *out,
@@ -139,6 +150,8 @@ enum err want_serve(struct object *o, const struct turn *t, const struct want *w
     enum err e = OK;
     if (out->failed)
         return ERR_MAX_FRAME;
+    if (!t->may_wait && is_long(o, w))
+        return ERR_WOULD_BLOCK;
     switch (w->kind) {
     case WANT_POP: e = serve_one(o, t, w, SHAPE_ITEM, out, leased); break;
     case WANT_MESSAGES: e = serve_one(o, t, w, SHAPE_WITH_ATTEMPT, out, leased); break;
@@ -149,6 +162,42 @@ enum err want_serve(struct object *o, const struct turn *t, const struct want *w
     }
     if (e != OK)
         buf_cut(out, from);
+    return e;
+}
+
+static enum err settle(struct object *o, const struct turn *t, enum want_kind kind, bool wanted,
+                       struct item *item)
+{
+    const struct record r = queue_record_of(item);
+    if (o->failed)
+        return ERR_EIO;
+    if (!wanted)
+        return queue_release(o, t, item, 0);
+    return is_take(kind) ? queue_take(o, t, &r, &item) : queue_pop(o, t, &r);
+}
+
+enum err want_settle(struct object *o, uint64_t now_ms, enum want_kind kind, bool wanted,
+                     struct lease **leased)
+{
+    const struct turn t = {.now_ms = now_ms, .may_wait = true}; /* a worker has just been there */
+    struct lease *l;
+    struct lease *next;
+    enum err e = OK;
+    if (wanted && is_take(kind)) {
+        LL_FOREACH2(*leased, l, next_of_call)
+        e = e == OK ? settle(o, &t, kind, true, l->item) : e;
+        if (e == OK)
+            return OK;
+        wanted = false; /* the object has failed */
+    }
+    LL_FOREACH_SAFE2(*leased, l, next, next_of_call)
+    {
+        l->item->user = NULL;
+        if (e == OK)
+            e = settle(o, &t, kind, wanted, l->item);
+        free(l);
+    }
+    *leased = NULL;
     return e;
 }
 

@@ -92,6 +92,12 @@ static uint64_t lost_ahead(const struct queue *q)
     return n;
 }
 
+/* Of those behind the frontier. */
+static uint64_t items_ahead(const struct queue *q)
+{
+    return q->logs[LOG_MAIN].tail_seq - q->front_seq - lost_ahead(q);
+}
+
 /* Where the next record can begin: in one that is whole there is no other. */
 static enum err step(struct object *o, const struct turn *t, uint64_t *pos, struct record_fields *f)
 {
@@ -192,7 +198,7 @@ enum err queue_resync(struct object *o, const struct turn *t, unsigned log, uint
 
 static uint64_t stored_items(const struct queue *q)
 {
-    return q->items.live + (q->logs[LOG_MAIN].tail_seq - q->front_seq) - lost_ahead(q);
+    return q->items.live + items_ahead(q);
 }
 
 static uint64_t stored_bytes(const struct queue *q)
@@ -605,6 +611,17 @@ enum err queue_pop(struct object *o, const struct turn *t, const struct record *
     return OK;
 }
 
+/* The record at the frontier gets an item in memory. */
+static struct item *pass_frontier(struct queue *q, const struct turn *t, const struct record *r)
+{
+    struct item *item = items_add(&q->items, r->seq, LOG_MAIN, r->pos, r->size);
+    item->time = r->time;
+    item->attempts = r->attempts;
+    advance(q, r);
+    queue_changed(q, t, r->size);
+    return item;
+}
+
 static enum err take_frontier(struct object *o, const struct turn *t, const struct record *r,
                               uint64_t value, struct item **item)
 {
@@ -614,11 +631,31 @@ static enum err take_frontier(struct object *o, const struct turn *t, const stru
     enum err e = record_set_state(o, t, LOG_MAIN, r->pos, value);
     if (e != OK)
         return e;
-    *item = items_add(&q->items, r->seq, LOG_MAIN, r->pos, r->size);
-    (*item)->time = r->time;
-    advance(q, r);
-    queue_changed(q, t, r->size);
+    *item = pass_frontier(q, t, r);
     return OK;
+}
+
+enum err queue_hold_front(struct object *o, const struct turn *t, const struct record *r,
+                          struct item **item)
+{
+    struct queue *q = o->queue;
+    *item = r->item;
+    if (r->item == NULL && !items_room(&q->items))
+        return ERR_ENOMEM;
+    if (r->item == NULL)
+        *item = pass_frontier(q, t, r);
+    items_set(&q->items, *item, ITEM_LEASED);
+    return OK;
+}
+
+struct record queue_record_of(struct item *item)
+{
+    return (struct record){.seq = item->seq,
+                           .time = item->time,
+                           .attempts = item->attempts,
+                           .item = item,
+                           .pos = item->pos,
+                           .size = item->size};
 }
 
 enum err queue_take(struct object *o, const struct turn *t, const struct record *r,
@@ -741,11 +778,11 @@ uint64_t queue_wakes_at(const struct object *o)
     return first == NULL ? 0 : o->queue->created + first->key * 1000;
 }
 
-size_t queue_wake(struct object *o, uint64_t now_ms)
+size_t queue_wake(struct object *o, uint64_t now_ms, size_t most)
 {
     struct queue *q = o->queue;
     size_t n = 0;
-    for (; q->items.delayed.n > 0 && queue_wakes_at(o) <= now_ms; n++) {
+    for (; n < most && q->items.delayed.n > 0 && queue_wakes_at(o) <= now_ms; n++) {
         struct heap_node *first = heap_first(&q->items.delayed);
         items_set(&q->items, (void *)((char *)first - offsetof(struct item, node)), ITEM_READY);
     }
@@ -819,11 +856,16 @@ static uint64_t oldest_time(struct object *o)
     return q->front_time;
 }
 
+uint64_t queue_ready_items(const struct object *o)
+{
+    return o->queue->items.ready.n + items_ahead(o->queue);
+}
+
 void queue_look(struct object *o, struct queue_info *info)
 {
     struct queue *q = o->queue;
     const struct recordlog *log = &q->logs[LOG_MAIN];
-    const uint64_t ahead = log->tail_seq - q->front_seq - lost_ahead(q);
+    const uint64_t ahead = items_ahead(q);
     const struct items *all = &q->items;
     *info = (struct queue_info){
         .items = all->live + ahead,

@@ -158,10 +158,17 @@ struct record {
  * the next checkpoint. Damaged records on the way are told to the log and passed over. */
 enum err queue_front(struct object *o, const struct turn *t, struct record *r);
 
-/* What queue_front has just given: gone; or leased, one delivery more (ERR_ENOMEM). */
+/* What queue_front has just given: gone; or leased, one delivery more (ERR_ENOMEM); or held, so
+ * that nobody else gets it: nothing is stored, it can still be popped, taken or released
+ * (ERR_ENOMEM). */
 enum err queue_pop(struct object *o, const struct turn *t, const struct record *r);
 enum err queue_take(struct object *o, const struct turn *t, const struct record *r,
                     struct item **item);
+enum err queue_hold_front(struct object *o, const struct turn *t, const struct record *r,
+                          struct item **item);
+
+/* What is known of an item in memory, without its bytes: for queue_pop and queue_take. */
+struct record queue_record_of(struct item *item);
 
 /* Those that are ready, in order, and nothing changed: the least number that is `from` or more,
  * the greatest that is `to` or less. ERR_EMPTY: none. */
@@ -170,6 +177,9 @@ enum err queue_previous(struct object *o, const struct turn *t, uint64_t to, str
 
 /* The same of the buried. */
 enum err queue_next_buried(struct object *o, const struct turn *t, uint64_t from, struct record *r);
+
+/* How many are ready. */
+uint64_t queue_ready_items(const struct object *o);
 
 /* NULL: no such item before the frontier. */
 struct item *queue_find(const struct object *o, uint64_t seq);
@@ -199,9 +209,9 @@ enum err queue_ready(struct object *o, const struct turn *t, const struct item *
 /* queue_hold takes a ready item away from everybody, without a delivery. */
 void queue_hold(struct object *o, struct item *item);
 
-/* queue_wake makes those ready whose delay is over; how many. queue_wakes_at: when the next is
- * over, ms since 1970, 0 without any. Any turn. */
-size_t queue_wake(struct object *o, uint64_t now_ms);
+/* queue_wake makes those ready whose delay is over, but so many at most; how many. queue_wakes_at:
+ * when the next is over, ms since 1970, 0 without any. Any turn. */
+size_t queue_wake(struct object *o, uint64_t now_ms, size_t most);
 uint64_t queue_wakes_at(const struct object *o);
 
 /* queue_erase takes all items out, whatever they are, durably. No checkpoint is under way; items

@@ -149,8 +149,8 @@ static void a_delay_outlives_the_daemon(void **state)
     reopen(&f);
     is_empty(&f);
     assert_int_equal(queue_wakes_at(&f.object), now.now_ms + 2000);
-    assert_int_equal(queue_wake(&f.object, now.now_ms + 1999), 0);
-    assert_int_equal(queue_wake(&f.object, now.now_ms + 2000), 1);
+    assert_int_equal(queue_wake(&f.object, now.now_ms + 1999, 9), 0);
+    assert_int_equal(queue_wake(&f.object, now.now_ms + 2000, 9), 1);
     pops(&f, "later");
     remove_file(&f);
 }

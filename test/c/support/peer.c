@@ -64,6 +64,12 @@ void host_free(struct host *h)
     folder_remove(h->dir);
 }
 
+static bool peer_has_room(void *conn)
+{
+    const struct peer *p = conn;
+    return !p->is_full;
+}
+
 static struct buf *peer_begin(void *conn, struct span to)
 {
     struct peer *p = conn;
@@ -124,6 +130,7 @@ static void peer_traffic(void *conn, uint64_t *in, uint64_t *out)
 void peer_open(struct peer *p, struct host *h, const char *node)
 {
     static const struct outlet outlet = {.begin = peer_begin,
+                                         .has_room = peer_has_room,
                                          .end = peer_end,
                                          .undo = peer_undo,
                                          .monitor = peer_monitor,

@@ -29,6 +29,7 @@ struct peer {
     uint64_t next_ref;
     uint32_t pid;                    /* the number of the process that calls; 1 */
     uint64_t monitored, demonitored; /* numbers, the last of each; 0: none */
+    bool is_full;                    /* it does not read what it is sent */
     uint32_t ended;                  /* the last process of the server's that has; 0: none */
     char reason[64];
 };

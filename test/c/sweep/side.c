@@ -281,7 +281,7 @@ static void kick(struct side *s)
 
 static void wake(struct side *s)
 {
-    run.reached[DELAY_OVER] += queue_wake(&s->live, side_now.now_ms);
+    run.reached[DELAY_OVER] += queue_wake(&s->live, side_now.now_ms, SIZE_MAX);
     for (uint64_t seq = s->model.low; seq < s->model.tail; seq++) {
         struct model_item *item = &s->model.items[seq];
         const uint64_t until = state_until(history_value(&item->states));
