@@ -363,6 +363,17 @@ static void checkpoint(struct entry *e)
     d->checkpoint_wanted = false;
 }
 
+bool desk_has_leases(const struct entry *e)
+{
+    return e->desk.leases != NULL || e->desk.over != NULL;
+}
+
+bool desk_is_used(const struct entry *e)
+{
+    return desk_has_leases(e) || e->desk.first != NULL || e->desk.sated != NULL ||
+           move_is_under_way(e);
+}
+
 bool desk_is_under_way(const struct entry *e)
 {
     return e->object.kind == OBJECT_QUEUE && checkpoint_under_way(&e->object);

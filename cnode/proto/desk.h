@@ -48,6 +48,10 @@ void desk_fail(struct entry *e);
 /* The items that were leased are no more. */
 void desk_forget_leases(struct entry *e);
 
+/* Has somebody items of it; or waits for some, or are some on their way to another queue, too? */
+bool desk_has_leases(const struct entry *e);
+bool desk_is_used(const struct entry *e);
+
 /* desk_tend_soon: what is to be done for the queue now is done before the loop waits again, but not
  * within an answer: desk_tend_all does it, for all. */
 void desk_tend_soon(struct entry *e);

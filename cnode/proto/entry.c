@@ -163,8 +163,8 @@ struct entry *entry_idle(struct server *s)
     struct entry *oldest = NULL;
     for (struct entry *e = s->entries; e != NULL; e = e->next)
         if (e->kept && e->handle_count == 0 && e->first == NULL && !e->busy &&
-            e->desk.first == NULL && e->desk.sated == NULL && e->desk.leases == NULL &&
-            e->desk.over == NULL && (oldest == NULL || e->stats.last_ns < oldest->stats.last_ns))
+            !desk_is_used(e) &&
+            (oldest == NULL || e->stats.last_ns < oldest->stats.last_ns))
             oldest = e;
     return oldest;
 }

@@ -770,10 +770,9 @@ static void rested(struct job *job)
 void line_rest(struct entry *e)
 {
     struct server *s = e->server;
-    const bool leased = e->desk.leases != NULL || e->desk.over != NULL;
-    const bool stays = e->kept || leased; /* a lease ends with its holder */
+    const bool stays = e->kept || desk_has_leases(e); /* a lease ends with its holder */
     if (e->busy || e->held || e->first != NULL || e->handle_count > 0 ||
-        (stays && !s->stopping && e->object.kind != OBJECT_CLOSED))
+        (e->object.kind != OBJECT_CLOSED && (move_is_under_way(e) || (stays && !s->stopping))))
         return;
     if (e->object.kind == OBJECT_CLOSED) {
         entry_free(e);

@@ -85,7 +85,7 @@ static void opened(struct entry *e, struct span reply)
         h = NULL;
     }
     m->to = h == NULL ? 0 : h->id;
-    if (h == NULL)
+    if (h == NULL && !e->server->stopping)
         log_warning("\"%s\": its dead-letter queue \"%s\" cannot be used: items are buried",
                     e->path, e->seen.options.dead_letter);
     m->step = MOVE_READS;
@@ -111,6 +111,15 @@ static void sent(struct entry *e, struct span reply)
     m->step = MOVE_ENDS;
 }
 
+static void close_other(struct entry *e)
+{
+    struct move *m = &e->desk.move;
+    struct handle *h;
+    if (m->to != 0 && handle_find(e->server->own, m->to, &h) == OK)
+        line_close(h);
+    m->to = 0;
+}
+
 static void answered(struct server *s, uint64_t number, struct span reply)
 {
     struct entry *e = entry_of_number(s, number);
@@ -126,6 +135,8 @@ static void answered(struct server *s, uint64_t number, struct span reply)
         opened(e, reply);
     else
         sent(e, reply);
+    if (s->stopping)
+        close_other(e);
     desk_tend_soon(e);
 }
 
@@ -277,15 +288,6 @@ static void have_read(struct job *job)
     ran(job);
 }
 
-static void close_other(struct entry *e)
-{
-    struct move *m = &e->desk.move;
-    struct handle *h;
-    if (m->to != 0 && handle_find(e->server->own, m->to, &h) == OK)
-        line_close(h);
-    m->to = 0;
-}
-
 static void have_ended(struct job *job)
 {
     struct entry *e = of_job(job);
@@ -311,11 +313,12 @@ static void begin(struct entry *e)
         start(e, run_reads, have_read);
 }
 
-/* A daemon that stops leaves everything where it is: it is moved after the next opening. */
+/* A daemon that stops leaves where it is what it has not sent: that is moved after the next
+ * opening. */
 void move_tend(struct entry *e)
 {
     struct move *m = &e->desk.move;
-    if (m->number != 0 || e->server->stopping)
+    if (m->number != 0 || (e->server->stopping && m->step != MOVE_ENDS))
         return; /* an answer is waited for, or nothing any more */
     switch (m->step) {
     case MOVE_REST: begin(e); break;
@@ -327,6 +330,26 @@ void move_tend(struct entry *e)
         break;
     case MOVE_OPENS: break;
     }
+}
+
+static bool is_sent(const struct move *m)
+{
+    return (m->step == MOVE_SENDS && m->number != 0) || m->step == MOVE_ENDS;
+}
+
+bool move_is_under_way(const struct entry *e)
+{
+    const struct move *m = &e->desk.move;
+    return e->server->stopping ? is_sent(m) : m->step != MOVE_REST;
+}
+
+/* What has been sent is answered before its handle is closed. A worker may read m->to. */
+void move_stop(struct entry *e)
+{
+    const struct move *m = &e->desk.move;
+    struct handle *h;
+    if (m->to != 0 && !is_sent(m) && handle_find(e->server->own, m->to, &h) == OK)
+        line_close(h);
 }
 
 uint64_t move_due(const struct entry *e)

@@ -39,6 +39,13 @@ void move_look(struct object *o, uint64_t now_ms);
 /* What is to be done next, if no worker has the object; a worker may have it afterwards. */
 void move_tend(struct entry *e);
 
+/* Are items on their way, so that closing the queue now would send them twice? It comes to an end
+ * of its own accord, with line_rest behind it. */
+bool move_is_under_way(const struct entry *e);
+
+/* The server stops: no move begins any more, and the other queue is let go. */
+void move_stop(struct entry *e);
+
 /* When there is something to be done though nothing happens; UINT64_MAX: never. */
 uint64_t move_due(const struct entry *e);
 

@@ -29,21 +29,28 @@ static void unlink_file(struct entry *e)
         log_warning("\"%s\": cannot be removed", e->path);
 }
 
-/* Whoever holds items keeps the queue open: a lease ends with its process. A registered queue needs
- * nobody. */
+/* Whoever holds items keeps the queue open: a lease ends with its process; and so does who waits
+ * for some by its name. A registered queue needs nobody. */
 static bool is_held(const struct entry *e)
 {
-    const bool leased = (e->desk.leases != NULL || e->desk.over != NULL) && !e->auto_unlink;
+    const bool used = (desk_has_leases(e) || waiter_by_name(&e->desk)) && !e->auto_unlink;
     return e->object.kind == OBJECT_QUEUE && !e->server->stopping &&
-           (leased || registry_of(e) != NULL);
+           (used || registry_of(e) != NULL);
+}
+
+/* Items are on their way out of it: line_rest closes it behind them. */
+static bool closes_later(const struct entry *e)
+{
+    return e->object.kind == OBJECT_QUEUE && !e->auto_unlink && move_is_under_way(e);
 }
 
 enum err op_close(struct call *c)
 {
     struct entry *e = c->entry;
-    if (e->handle_count == 1 && !c->may_wait && is_held(e)) {
+    const bool last = e->handle_count == 1;
+    if (last && !c->may_wait && is_held(e)) {
         e->kept = true;
-    } else if (e->handle_count == 1) {
+    } else if (last && (c->may_wait || !closes_later(e))) {
         if (!c->may_wait) {
             e->sync_at_end = e->server->stopping;
             return ERR_WOULD_BLOCK;

@@ -158,9 +158,10 @@ void server_stop(struct server *s, void (*stopped)(void *arg), void *arg)
     struct client *next_client;
     DL_FOREACH_SAFE(s->clients, c, next_client)
     close_handles(c);
-    close_handles(s->own);
     struct entry *e;
     struct entry *next;
+    DL_FOREACH(s->entries, e)
+    move_stop(e);
     DL_FOREACH_SAFE(s->entries, e, next)
     line_rest(e);
     s->stopped = stopped;

@@ -79,13 +79,6 @@ static struct waiter **list_of(const struct waiter *w)
     return w->sated ? &d->sated : &d->first;
 }
 
-/* One that comes by name keeps the queue open, as a request by name does. */
-static void keep_open(struct entry *e, const struct handle *h)
-{
-    if (h == NULL && !e->auto_unlink)
-        e->kept = true;
-}
-
 static void join_line(struct waiter *w)
 {
     struct desk *d = &w->entry->desk;
@@ -216,7 +209,6 @@ enum err waiter_join(struct entry *e, const struct call *c, const struct request
         set_deadline(w);
     }
     index_reference(w);
-    keep_open(e, c->handle);
     join_line(w);
     return OK;
 }
@@ -420,7 +412,6 @@ enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
     w->holder = h;
     w->credit = credit;
     client->credit += credit;
-    keep_open(c->entry, c->handle);
     w->handle = c->handle == NULL ? 0 : c->handle->id;
     w->want = (struct want){.kind = WANT_MESSAGES, .max = 1, .lease_ms = LEASE_UNSET};
     join_line(w);
@@ -507,6 +498,18 @@ void waiter_end_handle(struct entry *e, uint64_t handle)
 {
     end_handle(e->desk.first, handle);
     end_handle(e->desk.sated, handle);
+}
+
+static bool any_by_name(const struct waiter *w)
+{
+    while (w != NULL && w->handle != 0)
+        w = w->next;
+    return w != NULL;
+}
+
+bool waiter_by_name(const struct desk *d)
+{
+    return any_by_name(d->first) || any_by_name(d->sated);
 }
 
 void waiter_fail_closed(struct desk *d)

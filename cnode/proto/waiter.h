@@ -77,6 +77,9 @@ void waiter_fail_all(struct desk *d, enum err why);
 void waiter_end_handle(struct entry *e, uint64_t handle);
 void waiter_fail_closed(struct desk *d);
 
+/* Does anybody wait that came by no handle? */
+bool waiter_by_name(const struct desk *d);
+
 /* A call of this reference was cancelled. */
 void waiter_take_back(struct client *c, struct span ref);
 

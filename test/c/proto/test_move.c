@@ -1,6 +1,8 @@
 /* Items that were delivered too often, on their way to the dead-letter queue. */
 #include <errno.h>
 #include <inttypes.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "proto/reply.h"
@@ -126,38 +128,94 @@ static void dead_letters_of_dead_letters_go_on(void **state)
     becomes("{length,\"dead\"}", "0");
 }
 
-/* The item is here until it is there, durably; never nowhere. */
-static void the_end_of_the_queue_loses_nothing(void **state)
+/* An item, taken and given back for the last time. */
+static void wear_out_one(uint64_t q, const char *item)
+{
+    char *end = NULL;
+    is(ask(&peer, "{push,%" PRIu64 ",%s}", q, item), "ok");
+    const char *taken = ask(&peer, "{take,%" PRIu64 "}", q);
+    const unsigned long id = strtoul(taken + strlen("{ok,"), &end, 10);
+    is(ask(&peer, "{release,%" PRIu64 ",%lu}", q, id), "ok");
+}
+
+static void turn_loop(int turns)
+{
+    for (int i = 0; i < turns; i++)
+        anything(&peer);
+}
+
+static bool is_open(const char *name)
+{
+    char text[PATH_MAX];
+    snprintf(text, sizeof text, "\"%s\"", folder_file(host.dir, name));
+    return strstr(ask(&peer, "list"), text) != NULL;
+}
+
+static void until_closed(const char *name)
+{
+    for (int i = 0; i < 100000; i++) {
+        anything(&peer);
+        if (!is_open(name))
+            return;
+    }
+    fail_msg("\"%s\" stays open", name);
+}
+
+/* Whatever is still to come comes before `next`. */
+static void has_got(uint64_t q, const char *items, unsigned n)
+{
+    char length[16];
+    char expected[64];
+    snprintf(length, sizeof length, "%u", n + 1);
+    snprintf(expected, sizeof expected, "{ok,[%s,next]}", items);
+    wear_out_one(q, "next");
+    becomes("{length,\"dead\"}", length);
+    is(ask(&peer, "{pop_many,\"dead\",9}"), expected);
+    is(ask(&peer, "{length,%" PRIu64 "}", q), "0");
+    is(ask(&peer, "{peek_buried,%" PRIu64 ",9}", q), "{ok,[]}");
+}
+
+/* The item is here until it is there, durably; never nowhere, and there once. */
+static void the_end_of_the_queue_neither_loses_nor_doubles(void **state)
 {
     (void)state;
-    for (int i = 0; i < 20; i++) {
-        char expected[32];
+    for (int turns = 0; turns < 60; turns++) {
+        char item[32];
         uint64_t q = open_queue("q", with_dead);
-        is(ask(&peer, "{push,%" PRIu64 ",%d}", q, i), "ok");
-        char *end = NULL;
-        const char *taken = ask(&peer, "{take,%" PRIu64 "}", q);
-        const unsigned long id = strtoul(taken + strlen("{ok,"), &end, 10);
-        is(ask(&peer, "{release,%" PRIu64 ",%lu}", q, id), "ok");
-        for (int k = 0; k < i; k++)
-            anything(&peer);
+        snprintf(item, sizeof item, "%d", turns);
+        wear_out_one(q, item);
+        turn_loop(turns);
         is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
-        open_queue("q", with_dead);
-        snprintf(expected, sizeof expected, "%d", i);
-        const char *seen = "nil";
-        for (int k = 0; k < 100000 && strcmp(seen, expected) != 0; k++) {
-            anything(&peer);
-            seen = ask(&peer, "{pop,\"dead\"}");
-        }
-        is(seen, expected);
-        is(ask(&peer, "{peek_buried,\"q\",9}"), "{ok,[]}");
-        is(ask(&peer, "{erase,\"dead\"}"), "ok"); /* it may have come twice */
+        until_closed("q");
+        q = open_queue("q", with_dead);
+        has_got(q, item, 1);
+        is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
     }
 }
 
-static void a_stopping_server_buries_nothing(void **state)
+static void who_opens_it_meanwhile_finds_it_open(void **state)
 {
     (void)state;
-    for (int turns = 0; turns < 12; turns++) {
+    for (int turns = 0; turns < 30; turns++) {
+        uint64_t q = open_queue("q", with_dead);
+        wear_out_one(q, "bad");
+        turn_loop(turns);
+        is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
+        turn_loop(turns % 5);
+        q = open_queue("q", with_dead);
+        becomes("{pop_many,\"dead\",9}", "{ok,[bad]}");
+        is(ask(&peer, "{push,%" PRIu64 ",good}", q), "ok");
+        is(ask(&peer, "{pop,%" PRIu64 "}", q), "good");
+        is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
+        until_closed("q");
+        is(ask(&peer, "{pop_many,\"dead\",9}"), "{ok,[]}");
+    }
+}
+
+static void a_stopping_server_neither_buries_nor_doubles(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 40; turns++) {
         uint64_t q = open_queue("q", with_dead);
         is(ask(&peer, "{erase,%" PRIu64 "}", q), "ok");
         is(ask(&peer, "{push_many,%" PRIu64 ",[a,b,c]}", q), "ok");
@@ -165,14 +223,27 @@ static void a_stopping_server_buries_nothing(void **state)
         const unsigned long first = strtoul(taken + strlen("{ok,[{"), NULL, 10);
         is(ask(&peer, "{release_many,%" PRIu64 ",[%lu,%lu,%lu]}", q, first, first + 1, first + 2),
            "ok");
-        for (int i = 0; i < turns; i++)
-            anything(&peer);
+        turn_loop(turns);
         restart();
-        open_queue("q", "");
-        becomes("{length,\"q\"}", "0");
-        is(ask(&peer, "{peek_buried,\"q\",9}"), "{ok,[]}");
-        becomes("{pop,\"dead\"}", "a");
-        is(ask(&peer, "{erase,\"dead\"}"), "ok");
+        has_got(open_queue("q", ""), "a,b,c", 3);
+    }
+}
+
+/* Each holds the other open. */
+static void a_server_stops_while_two_queues_move_to_each_other(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 20; turns++) {
+        uint64_t a = open_queue("a", "{max_attempts,1},{dead_letter,\"b\"}");
+        uint64_t b = open_queue("b", "{max_attempts,1},{dead_letter,\"a\"}");
+        wear_out_one(a, "of_a");
+        wear_out_one(b, "of_b");
+        turn_loop(turns);
+        restart();
+        a = open_queue("a", "");
+        b = open_queue("b", "");
+        becomes("{pop_many,\"a\",9}", "{ok,[of_b]}");
+        becomes("{pop_many,\"b\",9}", "{ok,[of_a]}");
     }
 }
 
@@ -243,6 +314,56 @@ static void what_cannot_be_made_durable_there_is_buried_here(void **state)
     becomes("{rpeek_many,\"dead\",1}", "{ok,[{2,next}]}");
 }
 
+static sem_t at_sync;
+static sem_t go_on;
+static atomic_bool waited;
+
+/* Once. */
+static int sync_waits_there(int fd)
+{
+    struct stat st;
+    if (real.fstat(fd, &st) == 0 && st.st_ino == failing && !atomic_exchange(&waited, true)) {
+        sem_post(&at_sync);
+        sem_wait(&go_on);
+    }
+    return real.sync(fd);
+}
+
+static void on_stopped(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void what_is_being_sent_when_the_server_stops_arrives_once(void **state)
+{
+    (void)state;
+    struct stat st;
+    bool stopped = false;
+    open_queue("dead", "");
+    uint64_t q = open_queue("q", with_dead);
+    assert_int_equal(stat(folder_file(host.dir, "dead"), &st), 0);
+    failing = st.st_ino;
+    wear_out_one(q, "first"); /* so that it has the other one open */
+    becomes("{pop_many,\"dead\",9}", "{ok,[first]}");
+    sem_init(&at_sync, 0, 0);
+    sem_init(&go_on, 0, 0);
+    waited = false;
+    fail_syncs(sync_waits_there);
+    wear_out_one(q, "bad");
+    while (sem_trywait(&at_sync) != 0)
+        anything(&peer);
+    peer_close(&peer);
+    server_stop(host.server, on_stopped, &stopped);
+    sem_post(&go_on);
+    uv_run(&host.loop, UV_RUN_DEFAULT);
+    assert_true(stopped);
+    heal();
+    server_close(host.server);
+    host_open(&host);
+    peer_open(&peer, &host, "client@localhost");
+    has_got(open_queue("q", ""), "bad", 1);
+}
+
 static void another_dead_letter_queue_gets_the_next(void **state)
 {
     (void)state;
@@ -264,10 +385,13 @@ int main(void)
         TEST(many_arrive_in_order),
         TEST(items_of_an_earlier_life_go_when_the_queue_opens),
         TEST(dead_letters_of_dead_letters_go_on),
-        TEST(the_end_of_the_queue_loses_nothing),
-        TEST(a_stopping_server_buries_nothing),
+        TEST(the_end_of_the_queue_neither_loses_nor_doubles),
+        TEST(who_opens_it_meanwhile_finds_it_open),
+        TEST(a_stopping_server_neither_buries_nor_doubles),
+        TEST(a_server_stops_while_two_queues_move_to_each_other),
         TEST(erase_takes_those_along_that_are_on_their_way),
         TEST(what_cannot_be_made_durable_there_is_buried_here),
+        TEST(what_is_being_sent_when_the_server_stops_arrives_once),
         TEST(another_dead_letter_queue_gets_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
