@@ -46,9 +46,11 @@ enum err move_put_aside(struct object *o, const struct turn *t, struct item *ite
 void move_look(struct object *o, uint64_t now_ms)
 {
     const struct turn t = {.now_ms = now_ms, .may_wait = true};
+    struct entry *e = entry_of(o);
     if (o->kind != OBJECT_QUEUE || o->failed || queue_options(o)->dead_letter[0] == '\0')
         return;
-    entry_of(o)->desk.move.changed = true;
+    if (strcmp(queue_options(o)->dead_letter, e->seen.options.dead_letter) != 0)
+        e->desk.move.changed = true;
     for (struct item *i = queue_item_from(o, 0); i != NULL; i = queue_item_from(o, i->seq + 1)) {
         if (i->state == ITEM_READY && lease_is_worn_out(o, i))
             (void)move_put_aside(o, &t, i);
@@ -75,6 +77,25 @@ static struct handle *handle_in(struct server *s, struct span reply)
     return handle_find(s->own, term_uint64(&t), &h) == OK ? h : NULL;
 }
 
+/* Once, until all items arrive again. */
+static void complain(struct entry *e, const char *why)
+{
+    struct move *m = &e->desk.move;
+    if (m->complained)
+        return;
+    m->complained = true;
+    log_warning("\"%s\": its dead-letter queue \"%s\" %s: items are buried", e->path,
+                e->seen.options.dead_letter, why);
+}
+
+static void unusable(struct entry *e)
+{
+    if (e->server->stopping)
+        return; /* nothing is buried for that */
+    e->desk.move.opens_at = uv_now(e->server->loop) + MOVE_PAUSE_MS;
+    complain(e, "cannot be used");
+}
+
 /* It has to be another queue than this. */
 static void opened(struct entry *e, struct span reply)
 {
@@ -85,9 +106,8 @@ static void opened(struct entry *e, struct span reply)
         h = NULL;
     }
     m->to = h == NULL ? 0 : h->id;
-    if (h == NULL && !e->server->stopping)
-        log_warning("\"%s\": its dead-letter queue \"%s\" cannot be used: items are buried",
-                    e->path, e->seen.options.dead_letter);
+    if (h == NULL)
+        unusable(e);
     m->step = MOVE_READS;
 }
 
@@ -97,6 +117,7 @@ static void sent(struct entry *e, struct span reply)
     struct move *m = &e->desk.move;
     struct term t = term_in(reply);
     bool synced = false;
+    size_t arrived = 0;
     if (term_tuple(&t) == 2 && term_is_atom(&t, "ok") && term_list(&t) == (int)m->n + 1) {
         for (size_t i = 0; i < m->n; i++) {
             m->arrived[i] = term_is_atom(&t, "ok");
@@ -105,8 +126,14 @@ static void sent(struct entry *e, struct span reply)
         }
         synced = term_is_atom(&t, "ok");
     }
-    for (size_t i = 0; i < m->n; i++)
+    for (size_t i = 0; i < m->n; i++) {
         m->arrived[i] &= synced;
+        arrived += m->arrived[i];
+    }
+    if (arrived == m->n)
+        m->complained = false;
+    else
+        complain(e, synced ? "does not take all" : "cannot be written");
     m->failed |= !synced;
     m->step = MOVE_ENDS;
 }
@@ -306,8 +333,12 @@ static void begin(struct entry *e)
     const bool long_idle = idle && m->idle_until <= uv_now(e->server->loop);
     if (m->changed || m->failed || long_idle)
         close_other(e);
+    if (m->changed) {
+        m->complained = false;
+        m->opens_at = 0;
+    }
     m->changed = false;
-    if (!idle && m->to == 0)
+    if (!idle && m->to == 0 && m->opens_at <= uv_now(e->server->loop))
         open_other(e);
     else if (!idle)
         start(e, run_reads, have_read);

@@ -7,7 +7,7 @@
 #include "proto/engine.h"
 #include "sys/work.h"
 
-enum { MOVE_MANY = 64, MOVE_BYTES = 1 << 20, MOVE_IDLE_MS = 5000 };
+enum { MOVE_MANY = 64, MOVE_BYTES = 1 << 20, MOVE_IDLE_MS = 5000, MOVE_PAUSE_MS = 1000 };
 
 enum move_step { MOVE_REST, MOVE_OPENS, MOVE_READS, MOVE_SENDS, MOVE_ENDS };
 
@@ -22,6 +22,8 @@ struct move {
     uint64_t to;         /* the handle of the other queue; 0: it cannot be used */
     bool failed;         /* which is to be opened again before it is used again */
     uint64_t idle_until; /* then it is closed; loop time */
+    uint64_t opens_at;   /* not before: an opening has failed just now */
+    bool complained;     /* the log knows that items are buried */
     struct item *items[MOVE_MANY];
     bool arrived[MOVE_MANY];
     size_t n;

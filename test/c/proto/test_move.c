@@ -9,6 +9,7 @@
 #include "support/check.h"
 #include "support/folder.h"
 #include "support/peer.h"
+#include "sys/log.h"
 #include "sys/os.h"
 #include "sys/work.h"
 
@@ -314,6 +315,80 @@ static void what_cannot_be_made_durable_there_is_buried_here(void **state)
     becomes("{rpeek_many,\"dead\",1}", "{ok,[{2,next}]}");
 }
 
+static unsigned opens;
+
+static int count_opens(int dir, const char *path, int flags, mode_t mode)
+{
+    __atomic_fetch_add(&opens, strstr(path, "nest") != NULL, __ATOMIC_RELAXED);
+    return real.open_beneath(dir, path, flags, mode);
+}
+
+static unsigned lines_of(const char *file, const char *with)
+{
+    char line[1000];
+    unsigned n = 0;
+    FILE *f = fopen(file, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        n += strstr(line, with) != NULL;
+    fclose(f);
+    return n;
+}
+
+/* A file is where its directory should be. */
+static void one_that_cannot_be_opened_is_tried_once_a_second(void **state)
+{
+    (void)state;
+    enum { N = 100 };
+    static const char *const log = "log";
+    uint64_t q = open_queue("q", "{max_attempts,1},{dead_letter,\"nest/dead\"}");
+    open_queue("nest", "");
+    assert_true(log_open(folder_file(host.dir, log)));
+    quiet();
+    os.open_beneath = count_opens;
+    opens = 0;
+    const uint64_t begun_ms = uv_now(&host.loop);
+    for (int i = 0; i < N; i++) {
+        wear_out_one(q, "bad");
+        becomes("{kick,\"q\",9}", "{ok,1}"); /* it was buried */
+        is(ask(&peer, "{pop,%" PRIu64 "}", q), "bad");
+    }
+    quiet();
+    const unsigned seconds = (unsigned)((uv_now(&host.loop) - begun_ms) / 1000);
+    heal();
+    assert_in_range(opens, 1, 2 * (seconds + 1)); /* the directory, the file in it */
+    assert_int_equal(lines_of(folder_file(host.dir, log), "items are buried"), 1);
+    open_queue("q", "{dead_letter,\"dead\"}"); /* at once */
+    wear_out_one(q, "good");
+    becomes("{pop_many,\"dead\",9}", "{ok,[good]}");
+    open_queue("q", "{dead_letter,\"nest/dead\"}");
+    wear_out_one(q, "bad");
+    becomes("{kick,\"q\",9}", "{ok,1}");
+    assert_true(log_open(NULL));
+    assert_int_equal(lines_of(folder_file(host.dir, log), "items are buried"), 2);
+}
+
+static void a_full_one_is_told_of_once_until_it_takes_items_again(void **state)
+{
+    (void)state;
+    static const char *const log = "log";
+    open_queue("dead", "{max_items,1}");
+    uint64_t q = open_queue("q", with_dead);
+    assert_true(log_open(folder_file(host.dir, log)));
+    for (unsigned i = 1; i <= 2; i++) {
+        wear_out_one(q, "first");
+        becomes("{length,\"dead\"}", "1");
+        for (int k = 0; k < 10; k++) {
+            wear_out_one(q, "second");
+            becomes("{kick,\"q\",9}", "{ok,1}");
+            is(ask(&peer, "{pop,%" PRIu64 "}", q), "second");
+        }
+        assert_int_equal(lines_of(folder_file(host.dir, log), "items are buried"), i);
+        is(ask(&peer, "{pop_many,\"dead\",9}"), "{ok,[first]}");
+    }
+    assert_true(log_open(NULL));
+}
+
 static sem_t at_sync;
 static sem_t go_on;
 static atomic_bool waited;
@@ -392,6 +467,8 @@ int main(void)
         TEST(erase_takes_those_along_that_are_on_their_way),
         TEST(what_cannot_be_made_durable_there_is_buried_here),
         TEST(what_is_being_sent_when_the_server_stops_arrives_once),
+        TEST(one_that_cannot_be_opened_is_tried_once_a_second),
+        TEST(a_full_one_is_told_of_once_until_it_takes_items_again),
         TEST(another_dead_letter_queue_gets_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
