@@ -1,5 +1,6 @@
 #include "proto/entry.h"
 
+#include "proto/registry.h"
 #include "sys/log.h"
 
 struct entry *entry_new(struct server *s, const char *path)
@@ -52,15 +53,22 @@ static void forget(struct name *name)
 }
 
 /* A file has names without end (d/../f, d/../d/../f): the one found first goes. It can be found
- * again, on the disk. */
+ * again, on the disk; not that by which the registry knows the file. */
 static void forget_one_of_many(struct entry *e)
 {
     enum { NAMES_MOST = 64 };
-    unsigned n = 0;
+    struct name *name;
     struct name *last = NULL;
-    for (struct name *name = e->names; name != NULL; name = name->next, n++)
-        last = name;
-    if (n > NAMES_MOST)
+    int n;
+    LL_COUNT(e->names, name, n);
+    if (n <= NAMES_MOST)
+        return;
+    LL_FOREACH(e->names, name)
+    {
+        if (!registry_has_path(e->server, name->path))
+            last = name;
+    }
+    if (last != NULL)
         forget(last);
 }
 

@@ -65,7 +65,8 @@ struct entry *entry_of_path(struct server *s, const char *path);
 struct entry *entry_of_inode(struct server *s, dev_t dev, ino_t ino);
 
 /* entry_call_also makes the path a name of the entry; another one's before, it is no more. Of very
- * many names the entry forgets the oldest. False without memory. */
+ * many names the entry forgets the oldest, but none that is in the registry. False without memory.
+ */
 bool entry_call_also(struct entry *e, const char *path);
 
 /* entry_index makes the entry findable by its object's inode. */

@@ -497,10 +497,20 @@ static enum err claim_name(struct pending *p)
     return name[0] == '\0' ? OK : registry_claim(p->entry, o->path, name, &o->claimed);
 }
 
+/* The file may have got so many names meanwhile that this one was forgotten. */
+static void keep_path(struct pending *p)
+{
+    const char *path = p->open->path;
+    if (entry_of_path(p->entry->server, path) == NULL && !entry_call_also(p->entry, path))
+        log_warning("\"%s\": no memory for a name", path);
+}
+
 static void name_saved(struct saving *w, enum err result)
 {
     struct pending *p = (void *)((char *)w - offsetof(struct pending, saving));
     line_hold(p->entry);
+    if (result == OK)
+        keep_path(p);
     p->result = result;
     conclude(p);
 }

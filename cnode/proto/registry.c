@@ -69,6 +69,11 @@ const struct process *registry_numbered(const struct server *s, uint32_t number)
     return p;
 }
 
+bool registry_has_path(const struct server *s, const char *path)
+{
+    return at_path(s->registry, path) != NULL;
+}
+
 struct process *registry_of(const struct entry *e)
 {
     struct process *p = NULL;

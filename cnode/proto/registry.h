@@ -31,6 +31,9 @@ const struct process *registry_named(const struct server *s, struct span name);
 const struct process *registry_numbered(const struct server *s, uint32_t number);
 struct process *registry_of(const struct entry *e);
 
+/* Is the file a process by this name of it? */
+bool registry_has_path(const struct server *s, const char *path);
+
 /* registry_name takes the name for a queue out of an atom. False: no queue can be called so, for it
  * is empty, too long, or what something of ours is called. */
 bool registry_name(struct span atom, char name[QUEUE_REGISTERED_MOST + 1]);

@@ -224,6 +224,50 @@ static void a_name_has_one_file(void **state)
     assert_int_equal(process("jobs"), number);
 }
 
+/* d/../q, d/../d/../q and so on; `n` of them are asked for at once. */
+static void open_by_many_names(unsigned n)
+{
+    char path[2048] = "q";
+    for (unsigned i = 0; i < n; i++) {
+        memmove(path + 5, path, strlen(path) + 1);
+        memcpy(path, "d/../", 5);
+        call(&other, make_term("{open_queue,\"%s\",0,[]}", path));
+    }
+}
+
+static void of_very_many_names_that_of_the_process_stays(void **state)
+{
+    (void)state;
+    enum { N = 90 };
+    assert_int_equal(mkdir(folder_file(host.dir, "d"), 0700), 0);
+    open_as("q", "jobs");
+    const uint32_t number = process("jobs");
+    open_by_many_names(N);
+    for (int i = 0; i < N; i++)
+        opened(heard(&other));
+    open_as("d/../q", "work");
+    assert_int_equal(peer.ended, number);
+    assert_int_equal(process("jobs"), 0);
+    open_as("d/../q", "none");
+    assert_int_equal(process("work"), 0);
+}
+
+static void many_names_come_while_it_is_registered(void **state)
+{
+    (void)state;
+    enum { N = 90 };
+    assert_int_equal(mkdir(folder_file(host.dir, "d"), 0700), 0);
+    open_as("q", "none");
+    call(&peer, make_term("{open_queue,\"q\",0,[{register,jobs}]}"));
+    open_by_many_names(N);
+    opened(heard(&peer));
+    for (int i = 0; i < N; i++)
+        opened(heard(&other));
+    assert_int_not_equal(process("jobs"), 0);
+    open_as("d/../q", "none");
+    assert_int_equal(process("jobs"), 0);
+}
+
 static void is_bad(const char *name)
 {
     char expected[600];
@@ -500,6 +544,8 @@ int main(void)
         TEST(its_end_is_told_once_and_its_number_is_gone),
         TEST(another_name_takes_the_place_of_the_first),
         TEST(a_name_has_one_file),
+        TEST(of_very_many_names_that_of_the_process_stays),
+        TEST(many_names_come_while_it_is_registered),
         TEST(names_that_are_taken_or_none_are_refused),
         TEST(a_zero_byte_is_part_of_a_name),
         TEST(a_queue_that_fails_ends_with_eio),
