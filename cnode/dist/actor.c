@@ -18,10 +18,18 @@ struct watch {
 /* A monitor or a link of the peer on a process of ours that may end. */
 struct tie {
     UT_hash_handle hh; /* by ref */
-    uint32_t process;
+    struct bundle *bundle;
+    struct tie *next, *prev; /* in it */
     bool link;
     struct span to, from, ref; /* of a link `ref` is empty */
     uint8_t bytes[];
+};
+
+/* All of one process; there while it has any. */
+struct bundle {
+    UT_hash_handle hh; /* by process */
+    uint32_t process;
+    struct tie *ties;
 };
 
 /* Beyond that a tie is refused by `system_limit`. */
@@ -159,13 +167,62 @@ static struct tie *find_tie(struct actor *a, struct span key)
     return t;
 }
 
+static struct bundle *find_bundle(struct actor *a, uint32_t process)
+{
+    struct bundle *b;
+    HASH_FIND(hh, a->bundles, &process, sizeof process, b);
+    return b;
+}
+
+/* NULL without memory. */
+static struct bundle *make_bundle(struct actor *a, uint32_t process)
+{
+    struct bundle *b = find_bundle(a, process);
+    if (b != NULL || (b = calloc(1, sizeof *b)) == NULL)
+        return b;
+    b->process = process;
+    HASH_ADD(hh, a->bundles, process, sizeof b->process, b);
+    if (b->hh.tbl == NULL) {
+        free(b);
+        return NULL;
+    }
+    return b;
+}
+
+static void drop_if_empty(struct actor *a, struct bundle *b)
+{
+    if (b->ties != NULL)
+        return;
+    HASH_DEL(a->bundles, b); /* NOLINT: the head is there while a member is */
+    free(b);
+}
+
 static void drop_tie(struct actor *a, struct tie *t)
 {
     if (t == NULL)
         return;
     HASH_DEL(a->ties, t);
     a->tie_count--;
+    DL_DELETE(t->bundle->ties, t);
+    drop_if_empty(a, t->bundle);
     free(t);
+}
+
+/* False without memory. */
+static bool add_tie(struct actor *a, struct tie *t, uint32_t process, struct span key)
+{
+    struct bundle *b = make_bundle(a, process);
+    if (b == NULL)
+        return false;
+    HASH_ADD_KEYPTR(hh, a->ties, key.at, key.len, t);
+    if (t->hh.tbl == NULL) {
+        drop_if_empty(a, b);
+        return false;
+    }
+    t->bundle = b;
+    DL_APPEND(b->ties, t);
+    a->tie_count++;
+    return true;
 }
 
 /* A monitor is known by its reference, a link by the two pids; so is its end. False: there are too
@@ -177,20 +234,16 @@ static bool tie(struct actor *a, uint32_t process, const struct control *c, bool
     if (t == NULL)
         return false;
     uint8_t *end = t->bytes;
-    t->process = process;
     t->link = link;
     t->to = copy_to(&end, c->to);
     t->from = copy_to(&end, c->from);
     t->ref = copy_to(&end, c->ref);
     const struct span key = link ? span_of(t->to.at, t->to.len + t->from.len) : t->ref;
     drop_tie(a, find_tie(a, key));
-    HASH_ADD_KEYPTR(hh, a->ties, key.at, key.len, t);
-    if (t->hh.tbl == NULL) {
-        free(t);
-        return false;
-    }
-    a->tie_count++;
-    return true;
+    if (add_tie(a, t, process, key))
+        return true;
+    free(t);
+    return false;
 }
 
 static void untie_link(struct actor *a, const struct control *c)
@@ -217,14 +270,13 @@ static void put_end(struct actor *a, bool link, struct span from, struct span to
 
 void actor_ended(struct actor *a, uint32_t process, struct span reason)
 {
-    struct tie *t;
-    struct tie *next;
-    HASH_ITER(hh, a->ties, t, next)
-    {
-        if (t->process != process)
-            continue;
+    const struct bundle *b = find_bundle(a, process);
+    struct tie *t = b == NULL ? NULL : b->ties;
+    while (t != NULL) {
+        struct tie *next = t->next;
         put_end(a, t->link, t->to, t->from, t->ref, reason);
-        drop_tie(a, t);
+        drop_tie(a, t); /* the last takes the bundle along */
+        t = next;
     }
 }
 

@@ -12,11 +12,12 @@
 struct actor {
     struct self *self;
     struct client *client;
-    struct span peer;      /* its node name */
-    struct buf *out;       /* where signals are written; whoever owns it sends them */
-    struct watch *watches; /* hashed by the engine's numbers */
-    struct watch *ended;   /* to be told by actor_settle */
-    struct tie *ties;      /* monitors and links of the peer on processes that may end */
+    struct span peer;       /* its node name */
+    struct buf *out;        /* where signals are written; whoever owns it sends them */
+    struct watch *watches;  /* hashed by the engine's numbers */
+    struct watch *ended;    /* to be told by actor_settle */
+    struct tie *ties;       /* monitors and links of the peer on processes that may end */
+    struct bundle *bundles; /* the same, by process */
     uint32_t tie_count;
     uint64_t ignored; /* messages and signals of no use here */
     bool failed;      /* a signal did not fit `out`: the connection cannot go on */

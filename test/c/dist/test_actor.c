@@ -317,6 +317,33 @@ static void a_reference_twice_is_one_monitor(void **state)
     end_is_answered();
 }
 
+static void an_end_is_told_by_its_own_ties_in_their_order(void **state)
+{
+    (void)state;
+    enum { N = 20 };
+    const struct span me = peer_pid(1);
+    begin();
+    open_as("q2", "work");
+    for (unsigned i = 0; i < N; i++) {
+        say(TUPLE(FRAME_MONITOR, me, make_term("jobs"), peer_ref(100 + i)));
+        say(TUPLE(FRAME_MONITOR, me, make_term("work"), peer_ref(200 + i)));
+    }
+    for (unsigned i = 0; i < N; i += 3)
+        say(TUPLE(FRAME_DEMONITOR, me, make_term("jobs"), peer_ref(100 + i)));
+    end();
+    for (unsigned i = 0; i < N; i++)
+        if (i % 3 != 0)
+            hears(TUPLE(FRAME_MONITOR_EXIT, make_term("jobs"), me, peer_ref(100 + i),
+                        make_term("normal")));
+    end_is_answered();
+    say(TUPLE(FRAME_DEMONITOR, me, make_term("work"), peer_ref(200)));
+    caller_call(&c, "emmap", 2, make_term("{open_queue,\"q2\",0,[{register,none}]}"));
+    for (unsigned i = 1; i < N; i++)
+        hears(TUPLE(FRAME_MONITOR_EXIT, make_term("work"), me, peer_ref(200 + i),
+                    make_term("normal")));
+    end_is_answered();
+}
+
 static void too_many_ties_are_refused(void **state)
 {
     (void)state;
@@ -370,6 +397,7 @@ int main(void)
         TEST(a_link_that_is_no_more_hears_nothing),
         TEST(ties_of_strangers_are_none),
         TEST(a_reference_twice_is_one_monitor),
+        TEST(an_end_is_told_by_its_own_ties_in_their_order),
         TEST(too_many_ties_are_refused),
         TEST(who_hangs_up_leaves_no_ties),
     };
