@@ -170,8 +170,7 @@ struct entry *entry_idle(struct server *s)
 {
     struct entry *oldest = NULL;
     for (struct entry *e = s->entries; e != NULL; e = e->next)
-        if (e->kept && e->handle_count == 0 && e->first == NULL && !e->busy &&
-            !desk_is_used(e) &&
+        if (e->kept && e->handle_count == 0 && e->first == NULL && !e->busy && !desk_is_used(e) &&
             (oldest == NULL || e->stats.last_ns < oldest->stats.last_ns))
             oldest = e;
     return oldest;

@@ -240,12 +240,18 @@ bool lease_return_over(struct entry *e, int most)
 
 void lease_end_all(struct holder *h)
 {
+    enum { AT_ONCE = 1000 };
     struct lease *l;
-    DL_FOREACH(h->leases, l)
+    struct lease *next;
+    int n = 0;
+    DL_FOREACH_SAFE(h->leases, l, next)
     {
         if (l->over)
             continue;
-        return_later(l, false);
         desk_tend_soon(l->entry);
+        if (n++ < AT_ONCE)
+            lease_return(l, false);
+        else
+            return_later(l, false);
     }
 }

@@ -616,10 +616,10 @@ static void an_ended_subscription_names_what_it_left(void **state)
 {
     (void)state;
     uint64_t q = open_queue(&peer, "");
-    subscribe(&peer, q, 77, 9);
+    subscribe(&peer, q, 77, 5);
     is(unsubscribe(&peer, q, 78), "{error,badarg}");
     is(unsubscribe(&peer, q, 77), "{ok,[]}");
-    subscribe(&peer, q, 79, 9);
+    subscribe(&peer, q, 79, 5);
     push(q, "one");
     has_item(next_text(&peer), ",1,1,one}");
     is(unsubscribe(&peer, q, 79), "{ok,[1]}");
