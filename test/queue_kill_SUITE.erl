@@ -12,6 +12,7 @@
 
 -define(DEADLINE, 20000).
 -define(QUEUE, "kills").
+-define(DEAD, "kills.dead").
 
 suite() ->
     [{timetrap, {seconds, 120 + 5 * kills()}}].
@@ -30,37 +31,47 @@ end_per_suite(Config) ->
 
 nothing_acknowledged_is_lost(Config) ->
     Daemon = #{node := D} = emmap_test:start_daemon(Config, #{}),
-    Functions = emmap_test:node(Config, #{application => [{daemon, external}, {node, D}]}),
+    Application = [{daemon, external}, {node, D}, {connect_timeout, 200}],
+    Functions = emmap_test:node(Config, #{application => Application}),
     Plain = emmap_test:node(Config),
-    on(Functions, fun() ->
-        {ok, Q} = emmap_queue:open(?QUEUE, 0, []),
-        persistent_term:put(?MODULE, Q) % one handle for all lives of the daemon
-    end),
-    Workers = [{Functions, fun functions/2}, {Functions, fun functions/2},
-               {Plain, fun(F, Args) -> plain(D, F, Args) end},
-               {Plain, fun(F, Args) -> plain(D, F, Args) end}],
+    on(Functions, fun() -> [open(I) || I <- [1, 2]] end),
+    Workers = [{Functions, functions, fun(F, Args) -> functions(1, F, Args) end},
+               {Functions, functions, fun(F, Args) -> functions(2, F, Args) end},
+               {Plain, plain, fun(F, Args) -> plain(D, F, Args) end},
+               {Plain, plain, fun(F, Args) -> plain(D, F, Args) end}],
     {Last, Events} = lists:foldl(fun(Round, {Now, Before}) ->
         {Next, New} = round(Round, Now, Plain, Workers),
-        {Next, Before ++ New}
+        {Next, New ++ Before}
     end, {Daemon, []}, lists:seq(1, kills())),
-    Left = on(Plain, fun() -> left(D) end),
+    {Left, Dead} = on(Plain, fun() -> {left(D), dead(D)} end),
     _ = emmap_test:stop_daemon(Last),
-    check(Events, Left).
+    check(Events, Left, Dead),
+    all_kinds_ran(Events).
+
+%% One handle of a worker's own for all lives of the daemon: a barrier tells of the handle's casts.
+open(I) ->
+    {ok, Q} = emmap_queue:open(?QUEUE, 0, [{max_attempts, 3}, {dead_letter, ?DEAD}]),
+    persistent_term:put({?MODULE, I}, Q).
 
 %%% One life of the daemon.
 
 round(Round, Daemon = #{node := D}, Plain, Workers) ->
     Target = rand:uniform(400),
     Before = on(Plain, fun() -> pushed(D) end),
-    Working = [in_background(Node, fun() -> work(Q, {Round, I}) end)
-               || {I, {Node, Q}} <- lists:zip(lists:seq(1, length(Workers)), Workers)],
+    Working = [in_background(Node, fun() -> work(Face, Q, {Round, I}) end)
+               || {I, {Node, Face, Q}} <- lists:zip(lists:seq(1, length(Workers)), Workers)],
     ok = until(fun() -> on(Plain, fun() -> pushed(D) end) >= Before + Target end),
     ok = emmap_test:kill_daemon(Daemon),
     Events = lists:append([collect(W) || W <- Working]),
     Next = emmap_test:restart_daemon(Daemon),
     ok = until(fun() -> on(Plain, fun() -> (catch call(D, ping)) =:= pong end) end),
-    #{damaged := 0, leased := 0} = on(Plain, fun() -> call(D, {info, ?QUEUE}) end),
+    ok = until(fun() -> on(Plain, fun() -> is_at_rest(D) end) end),
     {Next, Events}.
+
+%% What was on its way to the dead letters is there.
+is_at_rest(D) ->
+    #{damaged := 0, leased := Leased} = call(D, {info, ?QUEUE}),
+    Leased =:= 0.
 
 pushed(D) ->
     maps:get(pushed, call(D, {info, ?QUEUE})).
@@ -72,9 +83,17 @@ in_background(#{peer := Peer}, Fun) ->
 collect(Worker) ->
     receive {Worker, Events} -> Events after ?DEADLINE -> error(deadline) end.
 
-functions(Function, Args) ->
-    apply(emmap_queue, Function, [persistent_term:get(?MODULE) | Args]).
+functions(I, Function, Args) ->
+    try apply(emmap_queue, Function, [persistent_term:get({?MODULE, I}) | Args])
+    catch error:Reason -> {error, Reason}
+    end.
 
+plain(D, subscribe, [Credit]) ->
+    Sub = make_ref(),
+    case plain(D, subscribe, [Sub, Credit]) of
+        ok -> {ok, Sub};
+        Error -> Error
+    end;
 plain(D, Function, Args) ->
     try call(D, list_to_tuple([Function, ?QUEUE | Args]))
     catch exit:{Reason, _} -> {error, Reason}
@@ -82,60 +101,105 @@ plain(D, Function, Args) ->
 
 %%% A worker: its events, until the daemon is lost.
 
-work(Q, Who) ->
+work(Face, Q, Who) ->
     ok = until(fun() -> is_list(element(2, Q(peek_many, [1]))) end),
-    work(Q, Who, 1, []).
+    work(list_to_tuple(kinds(Face)), Q, Who, 1, []).
 
-work(Q, Who, N, Events) ->
-    case step(Q, {Who, N}, rand:uniform(10)) of
-        {on, New} -> work(Q, Who, N + 1, New ++ Events);
+work(Kinds, Q, Who, N, Events) ->
+    Kind = element(rand:uniform(tuple_size(Kinds)), Kinds),
+    case step(Kind, Q, {Who, N}) of
+        {on, New} -> work(Kinds, Q, Who, N + 1, New ++ [{ran, Kind} | Events]);
         {lost, New} -> New ++ Events
     end.
 
-step(Q, Item, Dice) when Dice =< 4 ->
+kinds(plain) ->
+    [push, push, push, push, push_many, pop_wait, pop_many, ack, ack, release, delay, ack_many, bury,
+     kick, subscribe];
+kinds(functions) ->
+    kinds(plain) ++ [push, push_async, fold, try_pop].
+
+step(push, Q, Item) ->
     pushes(Q(push, [Item]), [Item]);
-step(Q, {Who, N}, 5) ->
-    Items = [{Who, {N, I}} || I <- [1, 2, 3]],
+step(push_many, Q, Item) ->
+    Items = three(Item),
     pushes(Q(push_many, [Items]), Items);
-step(Q, _, 6) ->
+step(push_async, Q, Item) ->
+    Items = three(Item),
+    [ok = Q(push_async, [I]) || I <- Items],
+    pushes(Q(barrier, []), Items);
+step(pop_wait, Q, _) ->
     case Q(pop_wait, [0]) of
         {ok, Item} -> {on, [{done, Item, now_ns()}]};
         empty -> {on, []};
-        {error, _} -> {lost, [{unknown, 1}]}
+        {error, Reason} -> {lost, unknown(Reason, 1)}
     end;
-step(Q, _, 7) ->
+step(pop_many, Q, _) ->
     case Q(pop_many, [3]) of
         {ok, Items} -> {on, [{done, Item, now_ns()} || Item <- Items]};
-        {error, _} -> {lost, [{unknown, 3}]}
+        {error, Reason} -> {lost, unknown(Reason, 3)}
     end;
-step(Q, _, 8) ->
-    taken(Q, Q(take, []), ack, done);
-step(Q, _, 9) ->
-    taken(Q, Q(take, []), release, returned);
-step(Q, _, 10) ->
+step(ack, Q, _) ->
+    taken(Q, Q(take, []), {ack, []}, done);
+step(release, Q, _) ->
+    taken(Q, Q(take, []), {release, []}, returned);
+step(delay, Q, _) ->
+    taken(Q, Q(take, []), {release, [1]}, returned);
+step(bury, Q, _) ->
+    taken(Q, Q(take, []), {bury, []}, returned);
+step(ack_many, Q, _) ->
     case Q(take_many, [3]) of
         {ok, Taken} ->
             Since = now_ns(),
             Ids = [Id || {Id, _, _} <- Taken],
             settled([Item || {_, _, Item} <- Taken], Since, now_ns(), Q(ack_many, [Ids]), done);
-        {error, _} ->
-            {lost, []}
-    end.
+        {error, Reason} ->
+            lost(Reason)
+    end;
+step(kick, Q, _) ->
+    on_or_lost(Q(kick, [5]));
+step(subscribe, Q, _) ->
+    case Q(subscribe, [2]) of
+        {ok, Sub} -> subscribed(Q, Sub, 3, []);
+        {error, Reason} -> lost(Reason)
+    end;
+step(fold, Q, _) ->
+    _ = erase(handled),
+    folded(Q(pop, [0, fun handle/2]), handled());
+step(try_pop, Q, _) ->
+    _ = erase(handled),
+    folded(Q(try_pop, [fun(Item) -> handle(Item, 0) end]), handled()).
 
-pushes(ok, Items) -> {on, [{pushed, Item} || Item <- Items]};
-pushes({error, _}, Items) -> {lost, [{perhaps_pushed, Item} || Item <- Items]}.
+three({Who, N}) ->
+    [{Who, {N, I}} || I <- [1, 2, 3]].
+
+pushes(ok, Items) ->
+    {on, [{pushed, Item} || Item <- Items]};
+pushes({error, Reason}, Items) ->
+    true = is_loss(Reason),
+    {lost, [{perhaps_pushed, Item} || Item <- Items]}.
+
+%% What never ran took nothing along.
+unknown({nodedown, _}, N) -> [{unknown, N}];
+unknown({not_connected, _}, _) -> [].
+
+lost(Reason) ->
+    true = is_loss(Reason),
+    {lost, []}.
+
+on_or_lost({error, Reason}) -> lost(Reason);
+on_or_lost(_) -> {on, []}.
 
 %% A touch is a round trip in which others might get it.
-taken(Q, {ok, Id, _, Item}, Settle, What) ->
+taken(Q, {ok, Id, _, Item}, {Settle, Args}, What) ->
     Since = now_ns(),
     case Q(touch, [Id]) of
-        ok -> settled([Item], Since, now_ns(), Q(Settle, [Id]), What);
-        {error, Reason} -> true = is_loss(Reason), {lost, []}
+        ok -> settled([Item], Since, now_ns(), Q(Settle, [Id | Args]), What);
+        {error, Reason} -> lost(Reason)
     end;
 taken(_Q, empty, _, _) ->
     {on, []};
-taken(_Q, {error, _}, _, _) ->
-    {lost, []}.
+taken(_Q, {error, Reason}, _, _) ->
+    lost(Reason).
 
 %% `held': from when to when the item was surely this worker's.
 settled(Items, Since, Until, ok, done) ->
@@ -147,8 +211,50 @@ settled(Items, Since, Until, {error, Reason}, What) ->
     {lost, [{held, Item, Since, Until} || Item <- Items]
            ++ [{perhaps_done, Item} || Item <- Items, What =:= done]}.
 
+%% Some items, as they come; what comes after them goes back.
+subscribed(Q, Sub, 0, Events) ->
+    {Next, New} = on_or_lost(Q(unsubscribe, [Sub])),
+    forget(Sub),
+    {Next, New ++ Events};
+subscribed(Q, Sub, N, Events) ->
+    receive
+        {emmap_queue, Sub, Id, Attempt, Item} ->
+            case taken(Q, {ok, Id, Attempt, Item}, {ack, []}, done) of
+                {on, New} -> subscribed(Q, Sub, N - 1, New ++ Events);
+                {lost, New} -> {lost, New ++ Events}
+            end;
+        {'DOWN', Sub, process, _, _} ->
+            {lost, Events}
+    after 5 ->
+        subscribed(Q, Sub, 0, Events)
+    end.
+
+forget(Sub) ->
+    receive {emmap_queue, Sub, _, _, _} -> forget(Sub) after 0 -> ok end.
+
+%% A few items of a fold: each is this one's while it is handled. On the way out they are known
+%% here, whatever becomes of the fold.
+handle(Item, N) when N < 3 ->
+    Since = now_ns(),
+    _ = erlang:yield(),
+    put(handled, [{held, Item, Since, now_ns()} | handled()]),
+    {cont, N + 1};
+handle(_Item, N) ->
+    {halt, N}.
+
+handled() ->
+    case get(handled) of undefined -> []; Held -> Held end.
+
+folded({error, Reason}, Held) ->
+    true = is_loss(Reason),
+    {lost, Held ++ [{perhaps_done, Item} || {held, Item, _, _} <- Held]};
+folded(_, Held) ->
+    {on, Held ++ [{done, Item, Until} || {held, Item, _, Until} <- Held]}.
+
 is_loss({nodedown, _}) -> true;
 is_loss({not_connected, _}) -> true;
+is_loss({lease_lost, _}) -> true; % with the connection
+is_loss({casts, #{failed := 0}}) -> true;
 is_loss(_) -> false.
 
 %% Of the host's clock that never jumps: the same for all its nodes.
@@ -158,11 +264,17 @@ now_ns() ->
 %%% What must hold afterwards.
 
 left(D) ->
+    ok = until(fun() -> is_all_ready(D) end),
     Items = all_of(D, 1),
     {ok, Popped} = call(D, {pop_many, ?QUEUE, 1 bsl 40}),
     true = Items =:= Popped,
     #{items := 0, damaged := 0} = call(D, {info, ?QUEUE}),
     Popped.
+
+is_all_ready(D) ->
+    {ok, _} = call(D, {kick, ?QUEUE, 1 bsl 40}),
+    #{items := Items, ready := Ready} = call(D, {info, ?QUEUE}),
+    Items =:= Ready.
 
 all_of(D, From) ->
     case call(D, {peek_many, ?QUEUE, 1000, From}) of
@@ -170,21 +282,35 @@ all_of(D, From) ->
         {ok, Items} -> [Item || {_, Item} <- Items] ++ all_of(D, element(1, lists:last(Items)) + 1)
     end.
 
-check(Events, Left) ->
+%% Some may be there twice. The file is made for the first.
+dead(D) ->
+    case call(D, {pop_many, ?DEAD, 1 bsl 40}) of
+        {ok, Items} -> lists:usort(Items);
+        {error, enoent} -> []
+    end.
+
+check(Events, Left, Dead) ->
     Pushed = [Item || {pushed, Item} <- Events],
     Done = [Item || {done, Item, _} <- Events],
     Unknown = lists:sum([N || {unknown, N} <- Events]),
-    ct:pal("~b pushed, ~b done, ~b left, at most ~b in lost answers",
-           [length(Pushed), length(Done), length(Left), Unknown]),
-    [] = Pushed -- lists:usort(Pushed),
-    [] = twice(Done ++ Left), % what was done never came again
+    ct:pal("~b pushed, ~b done, ~b left, ~b dead, at most ~b in lost answers",
+           [length(Pushed), length(Done), length(Left), length(Dead), Unknown]),
+    [] = twice(Pushed),
+    [] = twice(Done ++ Left ++ Dead), % what was done never came again
     Known = sets:from_list(Pushed ++ [Item || {perhaps_pushed, Item} <- Events]),
-    [] = [Item || Item <- Done ++ Left, not sets:is_element(Item, Known)],
-    Found = sets:from_list(Done ++ Left ++ [Item || {perhaps_done, Item} <- Events]),
+    [] = [Item || Item <- Done ++ Left ++ Dead, not sets:is_element(Item, Known)],
+    Found = sets:from_list(Done ++ Left ++ Dead ++ [Item || {perhaps_done, Item} <- Events]),
     Missing = [Item || Item <- Pushed, not sets:is_element(Item, Found)],
     true = length(Missing) =< Unknown,
+    true = Dead =/= [] orelse kills() < 20,
     ok = in_order(Left),
     one_hand_at_a_time(Events).
+
+%% In a few lives of the daemon, chance may leave one out.
+all_kinds_ran(Events) ->
+    Ran = lists:usort([Kind || {ran, Kind} <- Events]),
+    [] = [Kind || Kind <- kinds(functions), kills() >= 20, not lists:member(Kind, Ran)],
+    ok.
 
 twice(Items) ->
     Sorted = lists:sort(Items),
