@@ -10,7 +10,10 @@
 
 -define(DEADLINE, 20000).
 
--record(state, {queue, clients :: pos_integer()}).
+-define(HOUR, 3600000).
+-define(UNIT, 160). % a record of an item of units
+
+-record(state, {queue, faces :: [emmap_queue_client:face()]}). % of the clients 1, 2, ...
 
 suite() ->
     [{timetrap, {seconds, 120 + runs()}}].
@@ -29,31 +32,49 @@ end_per_suite(Config) ->
 
 a_queue_is_what_its_model_is(Config) ->
     Daemon = #{node := D} = emmap_test:daemon(Config),
-    Application = [{daemon, external}, {node, D}],
+    Application = [{daemon, external}, {node, D}, {connect_timeout, 200}],
+    put(ran, #{}),
     put(stage, #{daemon => Daemon, run => 0,
                  nodes => [emmap_test:node(Config, #{application => Application}) || _ <- [a, b]]}),
     Output = fun(Format, Args) -> ct:log(Format, Args) end,
     case proper:quickcheck(prop_queue(), [{numtests, runs()}, {on_output, Output}, long_result]) of
-        true -> ok;
+        true -> all_ran();
         Counterexample -> ct:fail("~p", [Counterexample])
     end.
+
+%% In few runs chance may leave one out.
+all_ran() ->
+    ct:log("~p", [lists:sort(maps:to_list(get(ran)))]),
+    [] = [Name || Name <- all_names(), runs() >= 100, not maps:is_key(Name, get(ran))],
+    ok.
+
+ran(Name) ->
+    put(ran, maps:update_with(Name, fun(N) -> N + 1 end, 1, get(ran))).
+
+all_names() ->
+    all_ops() ++ faces()
+        ++ [reopen, stop, kill, end_client, together, together_killed, answered_in_kill, lost_in_kill,
+            last_kill, short_delay].
 
 %% Debian's PropEr comes without its macros: these are the functions behind them. It is too old to be
 %% let see an exception.
 prop_queue() ->
-    proper:forall(setting(), fun({Clients, Options}) ->
-        proper:forall(more_commands(2, commands(?MODULE, initial(Clients, Options))), fun(Commands) ->
-            Result = guarded(fun() -> run(Clients, Options, Commands) end),
-            proper:whenfail(fun() -> ct:log("~p~n~p", [Options, Result]) end,
+    proper:forall(setting(), fun({Faces, Options}) ->
+        proper:forall(more_commands(2, commands(?MODULE, initial(Faces, Options))), fun(Commands) ->
+            Result = guarded(fun() -> run(Faces, Options, Commands) end),
+            proper:whenfail(fun() -> ct:log("~p~n~p~n~p", [Faces, Options, Result]) end,
                             fun() -> proper:aggregate(names(Commands), Result =:= ok) end)
         end)
     end).
 
-run(Clients, Options, Commands) ->
-    begin_run(Clients, Options),
+%% After operations at the same time the state may be another than the commands were made for, and
+%% not allow the next: then this is the end of the run.
+run(Faces, Options, Commands) ->
+    begin_run(Faces, Options),
     {_History, Last, Result} = run_commands(?MODULE, Commands),
     End = case Result of
         ok -> end_run(Last);
+        {precondition, false} -> end_run(Last);
         _ -> Result
     end,
     leave(),
@@ -66,63 +87,153 @@ guarded(Fun) ->
 
 names(Commands) ->
     [case Call of
-         {call, _, do, [_, Op]} when is_atom(Op) -> Op;
-         {call, _, do, [_, Op]} -> element(1, Op);
+         {call, _, do, [_, Op]} -> name(Op);
          {call, _, Name, _} -> Name
      end || {set, _, Call} <- Commands].
+
+%% An operation by its function and number of arguments.
+name({release, _, Ms}) when Ms < 1000 -> short_delay;
+name(Op) when is_atom(Op) -> Op;
+name({wait, Op}) -> {wait, element(1, Op)};
+name(Op) when tuple_size(Op) =:= 2 -> element(1, Op);
+name(Op) -> {element(1, Op), tuple_size(Op)}.
 
 %%% What can be done.
 
 setting() ->
-    {range(1, 4),
-     frequency([{2, []}, {1, [{max_items, range(1, 8)}]},
+    {proper_types:bind(range(1, 4), fun(N) -> proper_types:vector(N, oneof(faces())) end, false),
+     frequency([{2, []},
+                {1, [{max_items, range(1, 8)}]},
                 {1, [{max_items, range(1, 8)}, {overflow, drop_head}]},
+                {1, [{max_items, range(1, 8)}, {overflow, drop_head}, {max_attempts, range(1, 3)}]},
+                {1, [max_bytes()]},
+                {1, [max_bytes(), {overflow, drop_head}]},
+                {1, [max_bytes(), fixed_size]},
+                {1, [{lease_ms, oneof([1, ?HOUR])}]},
                 {1, [{max_attempts, range(1, 3)}]},
                 {1, [{max_attempts, range(1, 3)}, dead_letter]}])}.
 
-initial(Clients, Options) ->
-    #state{clients = Clients,
-           queue = queue_model:new(Options, lists:member(dead_letter, Options))}.
+faces() -> [handle, registered, wire, server, name].
+
+%% So many units, and no doubt about it.
+max_bytes() ->
+    proper_types:bind(range(1, 8), fun(N) -> {max_bytes, N * ?UNIT + ?UNIT div 2} end, false).
+
+initial(Faces, Options) ->
+    #state{faces = Faces,
+           queue = queue_model:new(proplists:delete(fixed_size, Options -- [dead_letter]),
+                                   lists:member(dead_letter, Options))}.
 
 initial_state() ->
-    initial(1, []).
+    initial([handle], []).
 
-command(#state{clients = Clients, queue = Q} = S) ->
-    Idle = [C || C <- lists:seq(1, Clients), not queue_model:is_waiting(C, Q)],
+command(#state{queue = Q} = S) ->
+    Clients = clients(S),
+    Idle = [C || C <- Clients, not queue_model:is_waiting(C, Q)],
     frequency([{60 div length(Idle), {call, ?MODULE, do, [C, op(C, S)]}} || C <- Idle]
-              ++ [{2, {call, ?MODULE, end_client, [range(1, Clients)]}},
+              ++ [{2, {call, ?MODULE, end_client, [oneof(Clients)]}},
                   {1, {call, ?MODULE, kill, []}}]
               ++ [{1, {call, ?MODULE, oneof([reopen, stop]), []}}
-                  || queue_model:waiting(Q) =:= []]).
+                  || queue_model:waiting(Q) =:= []]
+              ++ [Together || length(Clients) > 1, may_together(Q),
+                              Together <- [{6, {call, ?MODULE, together, [at_once(S)]}},
+                                           {1, {call, ?MODULE, together_killed,
+                                                [range(0, 8), at_once(S)]}}]]).
 
-op(C, #state{queue = Q} = S) ->
-    frequency(common_ops(S)
-              ++ [{N, Op} || {N, Op, true} <- [
-                      {2, unsubscribe, queue_model:is_subscribed(C, Q)},
-                      {3, {subscribe, range(1, 4)}, not queue_model:is_subscribed(C, Q)},
-                      {5, {wait, oneof([{pop_wait, infinity}, {take, infinity},
-                                        {pop_many, few(), infinity}])},
-                       not queue_model:is_subscribed(C, Q)},
-                      {3, {push_async, item()}, face(C) =:= handle},
-                      {1, give_up, not queue_model:has_worn_out(Q)},
-                      {2, {fold, few(), oneof([halt, throw])}, not queue_model:has_worn_out(Q)}]]).
+clients(#state{faces = Faces}) -> lists:seq(1, length(Faces)).
 
-common_ops(S) ->
-    [{20, {push, item()}}, {2, {push, item(), range(0, 9)}}, 
-     {4, {push_many, resize(8, list(item()))}},
-     {4, pop}, {2, {pop_wait, range(0, 5)}}, {2, {pop_many, few()}},
-     {2, {try_pop, oneof([ok, throw])}},
-     {8, take}, {4, {take_many, few()}}, {1, {take, 0, 1}},
-     {6, {ack, id(S)}}, {2, {ack_many, resize(6, list(id(S)))}},
+face(C, #state{faces = Faces}) -> lists:nth(C, Faces).
+
+op(C, S) ->
+    frequency([{N, Op} || {N, Op} <- all_ops(C, S), may(Op, C, S)]).
+
+all_ops() ->
+    lists:usort([name(Op) || {_, Op} <- all_ops(1, initial_state())]).
+
+%% Each with its weight.
+all_ops(C, S) ->
+    ops_that_put(S) ++ ops_that_take() ++ ops_of_leases(C, S) ++ ops_that_look()
+        ++ [{2, {Many, steps(steps_of_one(S))}} || Many <- [batch, pipeline]]
+        ++ [{4, {flight, steps([{4, {cast, item(S)}} | steps_of_one(S)])}}, {2, {configure, changes(S)}}, {2, unsubscribe},
+            {3, {subscribe, range(1, 4)}}, {1, sync}, {1, flush}, {1, erase}].
+
+ops_that_put(S) ->
+    [{20, {push, item(S)}}, {2, {push, item(S), range(0, 9)}}, {2, {enqueue, item(S)}},
+     {4, {push_many, resize(8, list(item(S)))}}, {3, {push_async, item(S)}}].
+
+ops_that_take() ->
+    [{4, pop}, {1, dequeue}, {1, pop_and_purge}, {2, {pop_wait, wait_ms()}}, {2, {pop_many, few()}},
+     {1, {pop_many, few(), wait_ms()}},
+     {2, {try_pop, how()}}, {1, {try_dequeue, how()}}, {1, {try_pop_and_purge, how()}},
+     {2, {fold, few(), oneof([halt, throw, error, exit])}}, {1, give_up},
+     {8, take}, {2, {take, wait_ms()}}, {2, {take, wait_ms(), lease()}},
+     {2, {take_many, few()}}, {2, {take_many, few(), wait_ms()}},
+     {2, {take_many, few(), wait_ms(), lease()}},
+     {2, {wait, {pop_wait, forever()}}}, {2, {wait, {take, forever()}}},
+     {1, {wait, {pop_many, few(), forever()}}}, {1, {wait, {take_many, few(), forever()}}}].
+
+ops_of_leases(C, #state{queue = Q} = S) ->
+    [{6, {ack, id(S)}}, {2, {ack_many, resize(6, list(id(S)))}},
      {4, {release, id(S)}}, {2, {release_many, resize(6, list(id(S)))}},
-     {1, {release, id(S), 3600000}}, {2, {touch, id(S)}}, {3, {bury, id(S)}},
-     {2, {kick, few()}}, {1, {peek_buried, few()}},
-     {1, peek_front}, {1, peek_back}, {1, {peek_many, few()}}, {1, {peek, few()}},
-     {1, {rpeek, few()}}, {1, length}, {1, is_empty}, {1, sync}, {1, erase}].
+     {1, {release, id(S), delay(queue_model:leased(C, Q))}},
+     {2, {touch, id(S)}}, {3, {bury, id(S)}}, {2, {kick, few()}}].
+
+ops_that_look() ->
+    [{1, peek_front}, {1, inspect}, {1, peek_back}, {1, {peek_many, few()}}, {1, {peek, few()}},
+     {1, {rpeek, few()}}, {1, {peek_buried, few()}}, {1, length}, {1, is_empty}, {1, purge},
+     {1, metadata}].
+
+%% One that ends costs the time to the next second.
+delay([]) -> ?HOUR;
+delay(_) -> frequency([{6, ?HOUR}, {1, range(1, 300)}]).
+
+how() -> oneof([ok, throw, error, exit]).
+
+wait_ms() -> range(0, 5).
+
+forever() -> oneof([infinity, ?HOUR]).
+
+lease() -> oneof([default, infinity, ?HOUR, 1]).
+
+changes(#state{queue = Q}) ->
+    [oneof([{max_items, oneof([infinity, range(1, 8)])}, {overflow, oneof([reject, drop_head])},
+            {max_attempts, oneof([infinity, range(1, 3)])},
+            {lease_ms, frequency([{2, infinity}, {2, ?HOUR}, {1, 1}])}
+            | [max_bytes() || queue_model:has_units(Q)]])].
+
+%% Requests of one client that it does not wait for one by one: they are done in order.
+steps(Steps) ->
+    resize(6, list(frequency(Steps))).
+
+steps_of_one(S) ->
+    [{3, {push, item(S)}}, {1, {push_many, resize(4, list(item(S)))}}, {2, {pop_wait, 0}},
+     {1, {pop_many, few()}}, {3, take}, {1, {take_many, few()}}, {2, {ack, id(S)}},
+     {2, {release, id(S)}}, {1, {bury, id(S)}}, {1, {kick, few()}}, {1, length},
+     {1, {peek_many, few()}}, {1, {peek_buried, few()}}].
+
+%% Two or three clients, each with an operation that is done in one instant.
+at_once(S) ->
+    Sets = [Set || Set <- subsets(clients(S)), length(Set) > 1, length(Set) < 4],
+    proper_types:bind(oneof(Sets), fun(Set) -> [{C, instant_op(S)} || C <- Set] end, false).
+
+instant_op(S) ->
+    frequency(steps_of_one(S)
+              ++ [{1, {pop_wait, 20}}, {1, {take, 20}}, {1, {pop_many, few(), 20}},
+                  {1, {ack_many, resize(6, list(id(S)))}}, {1, {release, id(S), ?HOUR}},
+                  {1, {touch, id(S)}}, {1, erase}]).
+
+subsets([]) -> [[]];
+subsets([First | Rest]) -> [Set || Others <- subsets(Rest), Set <- [Others, [First | Others]]].
 
 few() -> range(1, 12).
 
-item() -> oneof([nil, integer(), resize(8, term()), large()]).
+item(#state{queue = Q}) ->
+    case queue_model:has_units(Q) of
+        true -> unit();
+        false -> oneof([nil, integer(), resize(8, term()), large()])
+    end.
+
+unit() -> proper_types:bind(range(0, 1000), fun(N) -> <<N:800>> end, false).
 
 large() -> proper_types:bind(range(0, 70000), fun(N) -> <<0:(8 * N)>> end, false).
 
@@ -130,33 +241,101 @@ large() -> proper_types:bind(range(0, 70000), fun(N) -> <<0:(8 * N)>> end, false
 id(#state{queue = Q}) ->
     oneof([range(1, 20) | queue_model:ids(Q)]).
 
-precondition(#state{clients = Clients, queue = Q}, {call, _, do, [C, Op]}) ->
-    C =< Clients andalso not queue_model:is_waiting(C, Q) andalso may(Op, C, Q);
-precondition(#state{clients = Clients}, {call, _, end_client, [C]}) ->
-    C =< Clients;
+precondition(#state{queue = Q} = S, {call, _, do, [C, Op]}) ->
+    lists:member(C, clients(S)) andalso not queue_model:is_waiting(C, Q) andalso may(Op, C, S);
+precondition(S, {call, _, end_client, [C]}) ->
+    lists:member(C, clients(S));
 precondition(_, {call, _, kill, []}) ->
     true;
+precondition(#state{queue = Q} = S, {call, _, together, [Ops]}) ->
+    may_together(Q) andalso [C || {C, _} <- Ops] -- clients(S) =:= [];
+precondition(S, {call, _, together_killed, [_, Ops]}) ->
+    precondition(S, {call, ?MODULE, together, [Ops]});
 precondition(#state{queue = Q}, {call, _, _, []}) ->
     queue_model:waiting(Q) =:= [].
 
-may({wait, _}, C, Q) -> not queue_model:is_subscribed(C, Q);
-may({subscribe, _}, C, Q) -> not queue_model:is_subscribed(C, Q);
-may({push_async, _}, C, _) -> face(C) =:= handle;
-may(unsubscribe, C, Q) -> queue_model:is_subscribed(C, Q);
-may({fold, _, _}, _, Q) -> not queue_model:has_worn_out(Q);
-may(give_up, _, Q) -> not queue_model:has_worn_out(Q);
-may(_, _, _) -> true.
+may(Op, C, #state{queue = Q} = S) ->
+    is_of(name(Op), face(C, S)) andalso may_now(Op, C, Q).
 
-next_state(#state{} = S, _Answer, Call) ->
+%% What the functions have beside the requests, and what needs a handle.
+is_of(Name, Face) when Name =:= push_async; Name =:= flight ->
+    Face =:= handle orelse Face =:= server;
+is_of(batch, Face) -> Face =/= registered andalso Face =/= server;
+is_of(pipeline, Face) -> Face =/= server;
+is_of(Name, wire) -> not lists:member(Name, functions_only());
+is_of(_, _) -> true.
+
+functions_only() ->
+    [{push, 3}, enqueue, dequeue, pop_and_purge, inspect, purge, {fold, 3}, try_pop, try_dequeue,
+     try_pop_and_purge, peek_front, peek_back, peek, rpeek, is_empty].
+
+may_now(unsubscribe, C, Q) -> queue_model:is_subscribed(C, Q);
+may_now({subscribe, _}, C, Q) ->
+    not queue_model:is_subscribed(C, Q) andalso not queue_model:is_hasty(Q);
+may_now({wait, Op}, C, Q) ->
+    not queue_model:is_subscribed(C, Q)
+        andalso not (queue_model:is_hasty(Q) andalso lists:member(element(1, Op), [take, take_many]));
+may_now({touch, _}, _, Q) -> not queue_model:is_hasty(Q);
+may_now({fold, _, _}, _, Q) -> not queue_model:has_worn_out(Q);
+may_now(give_up, _, Q) -> not queue_model:has_worn_out(Q);
+may_now({configure, _}, _, Q) -> queue_model:waiting(Q) =:= [];
+may_now({push, _, _}, _, Q) -> not queue_model:has_units(Q);
+may_now({Many, _}, _, Q) when Many =:= batch; Many =:= pipeline; Many =:= flight ->
+    queue_model:waiting(Q) =:= [] andalso not queue_model:is_hasty(Q)
+        andalso not (queue_model:has_dead_letter(Q) andalso queue_model:is_bounded(Q));
+may_now(_, _, _) -> true.
+
+%% Nothing but the operations is under way.
+may_together(Q) ->
+    queue_model:waiting(Q) =:= [] andalso not queue_model:is_hasty(Q)
+        andalso not queue_model:has_dead_letter(Q).
+
+next_state(#state{} = S, Answer, Call) ->
+    S#state{queue = queue_after(S, Answer, Call)}.
+
+%% Of operations at the same time the answers tell the order; before there are answers, any will do.
+queue_after(#state{queue = Q} = S, Answer, {call, _, together, [Ops]}) ->
+    case explained(S, Answer, {call, ?MODULE, together, [Ops]}) of
+        [Then | _] -> Then;
+        [] -> element(2, hd(queue_model:together(Ops, Q)))
+    end;
+queue_after(#state{queue = Q} = S, Answer, {call, _, together_killed, [_, Ops]} = Call) ->
+    case explained(S, Answer, Call) of
+        [Then | _] -> Then;
+        [] ->
+            {_, Then} = hd(queue_model:together(Ops, Q)),
+            {ok, _, Restarted} = queue_model:restart(kill, Then),
+            Restarted
+    end;
+queue_after(S, _Answer, Call) ->
     {_, _, Q} = expected(S, Call),
-    S#state{queue = Q}.
+    Q.
+
+%% The queues that there may be after these answers, and that look like this.
+explained(#state{queue = Q}, {Answers, Seen}, {call, _, together, [Ops]}) when is_list(Answers) ->
+    [Then || {Given, Then} <- queue_model:together(Ops, Q), Given =:= Answers,
+             looks_like(Then, Seen)];
+explained(#state{queue = Q}, {Answers, Seen}, {call, _, together_killed, [_, Ops]}) when is_list(Answers) ->
+    [Then || Then <- queue_model:killed(Ops, Answers, Q), looks_like(Then, Seen)];
+explained(_, _, _) ->
+    [].
+
+looks_like(Q, #{info := Info} = Seen) ->
+    #{info := Expected} = All = queue_model:seen(Q),
+    All =:= Seen#{info := maps:with(maps:keys(Expected), Info)}.
 
 expected(#state{queue = Q}, {call, _, do, [C, Op]}) -> queue_model:do(C, Op, Q);
 expected(#state{queue = Q}, {call, _, end_client, [C]}) -> queue_model:end_client(C, Q);
 expected(#state{queue = Q}, {call, _, reopen, []}) -> {ok, [], Q};
-expected(#state{queue = Q}, {call, _, _, []}) -> queue_model:restart(Q).
+expected(#state{queue = Q}, {call, _, How, []}) -> queue_model:restart(How, Q).
 
 %% The answer, what those who wait are told, and how much there is then.
+postcondition(#state{} = S, {call, _, Together, _} = Call, Answer)
+  when Together =:= together; Together =:= together_killed ->
+    case guarded(fun() -> explained(S, Answer, Call) end) of
+        [_ | _] -> true;
+        Nothing -> ct:log("~p~nnot explained: ~p~n~p~nafter ~p", [Call, Nothing, Answer, S]), false
+    end;
 postcondition(#state{} = S, Call, Answer) ->
     case guarded(fun() -> differences(S, Call, Answer) end) of
         [] -> true;
@@ -186,13 +365,20 @@ settle(Call, S, Expected) ->
         false -> settle_until(Keys, Expected, erlang:monotonic_time(millisecond) + ?DEADLINE)
     end.
 
-is_at_once({call, _, do, [_, {wait, _}]}, _) -> false;
-is_at_once({call, _, do, [_, {take, 0, 1}]}, _) -> false;
-is_at_once({call, _, do, [_, give_up]}, _) -> false;
-is_at_once({call, _, do, _} = Call, S) ->
+is_at_once({call, _, do, [_, Op]} = Call, S) ->
     {_, _, Q} = expected(S, Call),
-    length(queue_model:dead(Q)) =:= length(queue_model:dead(S#state.queue));
-is_at_once(_, _) -> false.
+    not takes_time(Op) andalso not queue_model:is_hasty(Q)
+        andalso length(queue_model:dead(Q)) =:= length(queue_model:dead(S#state.queue));
+is_at_once(_, _) ->
+    false.
+
+takes_time({wait, _}) -> true;
+takes_time({take, _, 1}) -> true;
+takes_time({take_many, _, _, 1}) -> true;
+takes_time({release, _, Ms}) -> Ms < 1000;
+takes_time({configure, _}) -> true; % worn-out items may be moved
+takes_time(give_up) -> true;
+takes_time(_) -> false.
 
 settle_until(Keys, Expected, End) ->
     case info(Keys) of
@@ -206,34 +392,47 @@ settle_until(Keys, Expected, End) ->
 
 %%% Doing it.
 
-begin_run(Clients, Options0) ->
+begin_run(Faces, Options) ->
     #{nodes := [A, B], run := Run} = Stage = get(stage),
     File = lists:concat(["queue", Run]),
-    Dead = File ++ ".dead",
-    Options = [case O of dead_letter -> {dead_letter, Dead}; _ -> O end || O <- Options0],
-    ok = on(A, fun() ->
-        {ok, Q} = emmap_queue:open(File, 0, Options),
-        emmap_queue:close(Q)
-    end),
-    Watcher = {A, on(A, fun() -> emmap_queue_client:start(File, handle) end)},
-    Nodes = #{1 => A, 2 => B, 3 => A, 4 => B},
-    put(stage, Stage#{run := Run + 1, file => File, dead_letter => Dead, watcher => Watcher,
-                      clients => maps:from_list([{C, start_client(C, File, maps:get(C, Nodes))}
-                                                 || C <- lists:seq(1, Clients)])}),
-    ok.
+    put(stage, Stage#{run := Run + 1, file => File, dead_letter => File ++ ".dead", faces => Faces}),
+    ok = on(A, fun() -> make(File, Options, lists:member(registered, Faces)) end),
+    Nodes = lists:sublist([A, B, A, B], length(Faces)),
+    Clients = [start_client(Face, Node) || {Face, Node} <- lists:zip(Faces, Nodes)],
+    put(stage, (get(stage))#{watcher => start_client(handle, A),
+                             clients => maps:from_list(lists:zip(lists:seq(1, length(Faces)), Clients))}),
+    lists:foreach(fun ran/1, Faces).
 
-start_client(C, File, Node) ->
-    {Node, on(Node, fun() -> emmap_queue_client:start(File, face(C)) end)}.
+make(File, Options, IsRegistered) ->
+    {Size, Rest} = size_of(Options),
+    {ok, Q} = emmap_queue:open(File, Size,
+                               [option(O, File) || O <- Rest]
+                               ++ [{register, list_to_atom(File)} || IsRegistered]),
+    emmap_queue:close(Q).
 
-%% One uses the file by its name.
-face(4) -> name;
-face(_) -> handle.
+size_of(Options) ->
+    case lists:member(fixed_size, Options) of
+        true -> {proplists:get_value(max_bytes, Options), proplists:delete(max_bytes, Options)};
+        false -> {0, Options}
+    end.
 
-do(C, {wait, Want}) ->
+option(dead_letter, File) -> {dead_letter, File ++ ".dead"};
+option(Option, _File) -> Option.
+
+start_client(Face, Node) ->
+    #{file := File, daemon := #{node := D}} = get(stage),
+    {Node, on(Node, fun() -> emmap_queue_client:start(File, Face, D) end)}.
+
+do(C, {wait, Want} = Op) ->
+    ran(name(Op)),
     {Node, Pid} = client(C),
     guarded(fun() -> on(Node, fun() -> emmap_queue_client:begin_wait(Pid, Want) end) end);
 do(C, Op) ->
-    guarded(fun() -> ask(C, Op) end).
+    ran(name(Op)),
+    guarded(fun() -> ask(C, of_client(Op)) end).
+
+of_client({configure, Options}) -> {configure, maps:get(file, get(stage)), Options};
+of_client(Op) -> Op.
 
 ask(C, Op) ->
     {Node, Pid} = client(C),
@@ -251,33 +450,94 @@ watch(Op) ->
     on(Node, fun() -> emmap_queue_client:do(Pid, Op) end).
 
 info(Keys) ->
-    maps:with(Keys, watch(info)).
+    maps:with(Keys, all_info()).
+
+all_info() ->
+    #{popped := Popped, acked := Acked, dropped := Dropped, dead := Dead} = Info = watch(info),
+    Info#{gone => Popped + Acked + Dropped + Dead}.
+
+%% What anybody can see, as queue_model:seen/1.
+seen() ->
+    {ok, Ready} = watch({peek_many, 1000}),
+    {ok, Buried} = watch({peek_buried, 1000}),
+    #{info => all_info(), ready => Ready, buried => Buried}.
+
+together(Ops) ->
+    ran(together),
+    guarded(fun() -> {at_the_same_time(1, Ops), seen()} end).
+
+%% The clients begin so many milliseconds from now, and the daemon is killed at once.
+together_killed(Ms, Ops) ->
+    ran(together_killed),
+    guarded(fun() ->
+        Doing = in_background(fun() -> at_the_same_time(Ms, Ops) end),
+        ok = restart(fun(Daemon) -> end_under(Doing, Daemon) end),
+        Answers = answers(Doing),
+        lists:foreach(fun ran/1, [in_kill(Answer) || Answer <- Answers]),
+        {Answers, seen()}
+    end).
+
+in_kill({error, lost}) -> lost_in_kill;
+in_kill({error, unsent}) -> unsent_in_kill;
+in_kill(_) -> answered_in_kill.
+
+at_the_same_time(Ms, Ops) ->
+    #{nodes := [A | _]} = get(stage),
+    Pids = [{element(2, client(C)), Op} || {C, Op} <- Ops],
+    on(A, fun() -> emmap_queue_client:together(1000000 * Ms, Pids) end).
+
+in_background(Fun) ->
+    Self = self(),
+    Stage = get(stage),
+    spawn_link(fun() -> put(stage, Stage), Self ! {self(), Fun()} end).
+
+end_under(Doing, Daemon) ->
+    ok = emmap_test:kill_daemon(Daemon),
+    Answers = answers(Doing),
+    self() ! {Doing, Answers}.
+
+answers(Doing) ->
+    receive {Doing, Answers} -> Answers after ?DEADLINE -> error(deadline) end.
 
 end_client(C) ->
+    ran(end_client),
     guarded(fun() -> replace(C) end).
 
 replace(C) ->
-    #{clients := Clients, file := File} = Stage = get(stage),
+    #{faces := Faces} = get(stage),
+    {Node, _} = client(C),
+    ok = stop_client(C),
+    #{clients := Clients} = Stage = get(stage),
+    put(stage, Stage#{clients := Clients#{C => start_client(lists:nth(C, Faces), Node)}}),
+    ok.
+
+stop_client(C) ->
+    #{clients := Clients} = Stage = get(stage),
     {Node, Pid} = client(C),
     ok = on(Node, fun() -> emmap_queue_client:stop(Pid) end),
-    put(stage, Stage#{clients := Clients#{C := start_client(C, File, Node)}}),
+    put(stage, Stage#{clients := maps:remove(C, Clients)}),
     ok.
 
 reopen() ->
+    ran(reopen),
     guarded(fun reopen_all/0).
 
 reopen_all() ->
-    #{clients := Clients, file := File} = get(stage),
-    [ok = ask(C, close) || C <- maps:keys(Clients), face(C) =:= handle],
+    #{file := File, faces := Faces, daemon := #{node := D}} = get(stage),
+    Opened = [C || {C, Face} <- lists:zip(lists:seq(1, length(Faces)), Faces),
+                   Face =:= handle orelse Face =:= server],
+    [ok = ask(C, close) || C <- Opened],
     ok = watch(close),
-    ok = watch({open, File}),
-    [ok = ask(C, {open, File}) || C <- maps:keys(Clients), face(C) =:= handle],
+    ok = watch({open, File, D}),
+    [ok = ask(C, {open, File, D}) || C <- Opened],
     ok.
 
 kill() ->
+    ran(kill),
     guarded(fun() -> restart(fun emmap_test:kill_daemon/1) end).
 
 stop() ->
+    ran(stop),
     guarded(fun() -> restart(fun emmap_test:stop_daemon/1) end).
 
 restart(End) ->
@@ -287,34 +547,58 @@ restart(End) ->
     [ok = until(fun() -> on(Node, fun() -> (catch gen_server:call({emmap, D}, ping)) =:= pong end) end)
      || Node <- Nodes],
     ok = until(fun() -> is_integer(watch(length)) end),
-    [{_, true} = {C, is_integer(ask(C, length))} || C <- maps:keys(Clients)], % what a cast does not do
+    [ok = until(fun() -> is_integer(ask(C, length)) end) || C <- maps:keys(Clients)], % what a cast does not do
     ok.
 
-end_run(#state{queue = Q, clients = Clients}) ->
-    #{nodes := [A | _], dead_letter := Dead} = get(stage),
-    Idle = [C || C <- lists:seq(1, Clients), not queue_model:is_waiting(C, Q)],
+%% Nothing came that was not told of; and with the clients gone, after a kick and, now and then, after
+%% one more kill, everything is there.
+end_run(#state{queue = Q} = S) ->
+    Idle = [C || C <- clients(S), not queue_model:is_waiting(C, Q)],
     Strays = lists:append([ask(C, events) || C <- Idle]),
-    {{ok, Ready}, _, _} = queue_model:do(watcher, {pop_many, 1000}, Q),
-    {ok, Left} = watch({pop_many, 1000}),
-    Moved = on(A, fun() ->
-        case queue_model:dead(Q) of
-            [] -> [];
-            _ ->
-                {ok, DeadQ} = emmap_queue:open(Dead, 0, []),
-                {ok, Items} = emmap_queue:pop_many(DeadQ, 1000),
-                ok = emmap_queue:close(DeadQ),
-                Items
-        end
-    end),
-    case {Strays, Left, lists:sort(Moved)} =:= {[], Ready, lists:sort(queue_model:dead(Q))} of
-        true -> ok;
-        false -> {{strays, Strays}, {left, Left, Ready}, {moved, Moved, queue_model:dead(Q)}}
+    Alone = lists:foldl(fun alone/2, S, clients(S)),
+    Kicked = without_clients({call, ?MODULE, do, [watcher, {kick, 1000}]}, Alone),
+    Last = case maps:get(run, get(stage)) rem 10 of
+        0 -> ran(last_kill), without_clients({call, ?MODULE, kill, []}, Kicked);
+        _ -> Kicked
+    end,
+    case {Strays, looks_like(Last#state.queue, Seen = seen()), moved(Last)} of
+        {[], true, true} -> ok;
+        Wrong -> {Wrong, Seen, queue_model:seen(Last#state.queue)}
     end.
 
+%% The next one ends when the queue has dealt with this.
+alone(C, S) ->
+    checked({call, ?MODULE, end_client, [C]}, stop_client(C), S).
+
+without_clients({call, _, do, [watcher, Op]} = Call, S) -> checked(Call, watch(Op), S);
+without_clients({call, _, kill, []} = Call, S) -> checked(Call, kill(), S).
+
+%% What others would be told does not matter any more.
+checked(Call, Answer, S) ->
+    {Answer, _, Q} = expected(S, Call),
+    Expected = queue_model:info(Q),
+    Expected = settle_until(maps:keys(Expected), Expected, erlang:monotonic_time(millisecond) + ?DEADLINE),
+    S#state{queue = Q}.
+
+moved(#state{queue = Q}) ->
+    #{nodes := [A | _], dead_letter := Dead} = get(stage),
+    Expected = queue_model:dead(Q),
+    Moved = on(A, fun() -> dead_letters(Dead, Expected) end),
+    lists:sort(Moved) =:= lists:sort(Expected) orelse {Moved, Expected}.
+
+dead_letters(_, []) ->
+    [];
+dead_letters(Dead, _) ->
+    {ok, Q} = emmap_queue:open(Dead, 0, []),
+    {ok, Items} = emmap_queue:pop_many(Q, 1000),
+    ok = emmap_queue:close(Q),
+    Items.
+
 leave() ->
-    #{clients := Clients, watcher := {A, Watcher}, file := File, dead_letter := Dead,
+    #{clients := Clients, watcher := {A, Watcher}, file := File, dead_letter := Dead, faces := Faces,
       daemon := #{data_dir := Dir}} = get(stage),
-    [ok = on(Node, fun() -> emmap_queue_client:stop(Pid) end) || {Node, Pid} <- maps:values(Clients)],
+    [ok = stop_client(C) || C <- maps:keys(Clients)],
+    [ok = watch({configure, File, [{register, none}]}) || lists:member(registered, Faces)],
     ok = on(A, fun() -> emmap_queue_client:stop(Watcher) end),
     [_ = file:delete(filename:join(Dir, Name)) || Name <- [File, Dead]],
     ok.
