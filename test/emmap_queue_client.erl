@@ -1,7 +1,7 @@
 %% A process that works on a queue as it is told, and keeps what comes to it meanwhile.
 -module(emmap_queue_client).
 
--export([start/3, stop/1, do/2, together/2, begin_wait/2, events/2]).
+-export([start/3, stop/1, do/2, do_at/2, begin_wait/2, events/2]).
 
 -define(DEADLINE, 10000).
 
@@ -52,10 +52,9 @@ stop(Pid) ->
 do(Pid, Op) ->
     await(tell(Pid, {do, Op})).
 
-%% Each client does its operation at the same time, so many ns from now; what they give.
--spec together(non_neg_integer(), [{pid(), term()}]) -> [term()].
-together(Delay, Ops) ->
-    At = os:perf_counter(nanosecond) + Delay, % one clock for all nodes of the host
+%% Each client begins its operation at that time (os:perf_counter(nanosecond)); what they give.
+-spec do_at(integer(), [{pid(), term()}]) -> [term()].
+do_at(At, Ops) ->
     [await(Told) || Told <- [tell(Pid, {do_at, At, Op}) || {Pid, Op} <- Ops]].
 
 %% Its answer is an event.
@@ -91,7 +90,7 @@ loop(#client{queue = Q} = C) ->
             From ! {Ref, Answer},
             loop(Next);
         {{do_at, At, Op}, From, Ref} ->
-            ok = spin(At),
+            ok = emmap_test:spin(At),
             {Answer, Next} = perform(Op, C),
             From ! {Ref, Answer},
             loop(Next);
@@ -103,13 +102,6 @@ loop(#client{queue = Q} = C) ->
             loop(event({answer, simple(attempt(Q, Op))}, C));
         Message ->
             loop(event(of_message(Message, C), C))
-    end.
-
-%% A timer is too coarse.
-spin(At) ->
-    case os:perf_counter(nanosecond) < At of
-        true -> spin(At);
-        false -> ok
     end.
 
 event(Event, #client{events = Events} = C) ->
@@ -198,6 +190,10 @@ run_function({Name, D}, {pipeline, Steps}) when is_atom(Name), is_atom(D) ->
     in_a_row([gen_server:send_request({Name, D}, Step) || Step <- Steps]);
 run_function(Q, {pipeline, Steps}) ->
     in_a_row([emmap:send_request(Q, Step) || Step <- Steps]);
+run_function(Q, {show, Max}) ->
+    {ok, Items} = emmap_queue:take_many(Q, Max, 0, infinity),
+    _ = [ok = emmap:call(Q, {release_many, [Id || {Id, _, _} <- Items], unseen}) || Items =/= []],
+    Items;
 run_function(_Q, {configure, File, Options}) ->
     {ok, Q} = emmap_queue:open(File, 0, Options),
     emmap_queue:close(Q);

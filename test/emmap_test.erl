@@ -9,9 +9,9 @@
 -export([start/1, stop/1]).
 -export([start_epmd/1, stop_epmd/1, epmd_names/1]).
 -export([daemon_path/0, daemon/1, daemon/2, daemon_args/2, start_daemon/2, await_ready/1]).
--export([stop_daemon/1, restart_daemon/1, kill_daemon/1]).
+-export([stop_daemon/1, restart_daemon/1, kill_daemon/1, armed_kill/1]).
 -export([node/1, node/2, start_node/2, stop_node/1, application/1, on/2]).
--export([unique/1, free_port/0, until/1, until/2, in_parallel/1]).
+-export([unique/1, free_port/0, until/1, until/2, spin/1, in_parallel/1]).
 
 -define(DEADLINE, 20000).
 -define(ON_NODE, 120000).
@@ -116,6 +116,20 @@ kill_daemon(#{program := Program}) ->
     137 = emmap_program:await_exit(Program),
     emmap_program:stop(Program).
 
+%% The same, prepared: the fun kills it at that time (os:perf_counter(nanosecond)).
+armed_kill(#{program := Program}) ->
+    OsPid = integer_to_list(emmap_program:os_pid(Program)),
+    Killer = emmap_program:start("/bin/sh", ["-c", "echo armed; read _; kill -KILL $0", OsPid], #{}),
+    [] = emmap_program:await_line(Killer, "^armed$"),
+    fun(At) ->
+        ok = spin(At),
+        ok = emmap_program:send(Killer, <<"
+">>),
+        137 = emmap_program:await_exit(Program),
+        ok = emmap_program:stop(Killer),
+        emmap_program:stop(Program)
+    end.
+
 %% The same daemon once more, after its end.
 restart_daemon(#{config := Config, options := Options}) ->
     start_daemon(Config, Options).
@@ -172,6 +186,13 @@ until(Fun) ->
 
 until(Fun, Deadline) ->
     until_then(Fun, erlang:monotonic_time(millisecond) + Deadline).
+
+%% Until that time of os:perf_counter(nanosecond): a timer is too coarse.
+spin(At) ->
+    case os:perf_counter(nanosecond) < At of
+        true -> spin(At);
+        false -> ok
+    end.
 
 %% Runs all funs at the same time, each in a process of its own; their results in order.
 in_parallel(Funs) ->

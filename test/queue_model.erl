@@ -10,7 +10,7 @@
 -define(UNIT, 160).
 
 -record(item, {id :: pos_integer(), term :: term(), attempts = 0 :: non_neg_integer(),
-               state = ready :: ready | delayed | buried | {leased, client(), by()}}).
+               state = ready :: ready | dozing | delayed | buried | {leased, client(), by()}}).
 -record(waiter, {client :: client(), want :: term()}).
 -record(subscriber, {client :: client(), credit :: pos_integer()}).
 -record(queue, {max_items = infinity :: pos_integer() | infinity,
@@ -51,7 +51,15 @@ option(lease_ms, N, Q) -> Q#queue{lease_ms = N}.
 do(C, Op, Q) ->
     {Answer, Q1} = op(Op, C, Q),
     {Told, Q2} = serve(Q1),
-    {Answer, Told, Q2}.
+    {Later, Q3} = serve(awake(Q2)),
+    {Answer, Told ++ Later, Q3}.
+
+%% A short delay is over.
+awake(#queue{items = Items} = Q) ->
+    Q#queue{items = [case I of
+                         #item{state = dozing} -> I#item{state = ready};
+                         _ -> I
+                     end || I <- Items]}.
 
 end_client(C, #queue{line = Line} = Q) ->
     Stay = Q#queue{line = [W || W <- Line, client(W) =/= C]},
@@ -333,9 +341,14 @@ op({take_many, N, _}, C, Q) -> op({take_many, N, 0, default}, C, Q);
 op({take_many, N, _, Lease}, C, Q0) ->
     {Got, Q} = many(fun(Q1) -> take_one(C, call, Q1) end, N, Q0),
     {{ok, [{Id, Attempt, T} || {ok, Id, Attempt, T} <- Got]}, expire(Lease, Got, Q)};
+op({show, N}, C, Q0) -> % with the attempts, which stay what they are
+    {{ok, Shown}, Q} = op({take_many, N, 0, infinity}, C, Q0),
+    Unsee = fun(I) -> I#item{state = ready, attempts = I#item.attempts - 1} end,
+    {Shown, lists:foldl(fun({Id, _, _}, Acc) -> set(Id, Unsee, Acc) end, Q, Shown)};
 op({ack, Id}, C, Q) -> decide(Id, C, fun acked/2, [buried], Q);
 op({release, Id}, C, Q) -> decide(Id, C, fun come_back/2, [], Q);
-op({release, Id, Ms}, C, Q) when Ms < 1000 -> op({release, Id}, C, Q); % over at its end
+op({release, Id, Ms}, C, Q) when Ms < 1000 ->
+    decide(Id, C, fun(I, Q1) -> come_back(I, dozing, Q1) end, [], Q);
 op({release, Id, _Hours}, C, Q) -> decide(Id, C, fun(I, Q1) -> come_back(I, delayed, Q1) end, [], Q);
 op({bury, Id}, C, Q) -> decide(Id, C, fun(I, Q1) -> set(I, fun buried/1, Q1) end, [], Q);
 op({touch, Id}, C, Q) -> decide(Id, C, fun(_, Q1) -> Q1 end, [], Q);
