@@ -183,7 +183,7 @@ pop_wait(Q, Timeout) ->
         Other -> Other
     end.
 
-%% @doc At most Max of the first items.
+%% @doc At most Max of the first items, and at most 10,000.
 -spec pop_many(queue(), pos_integer()) -> {ok, [Item :: term()]} | {error, reason()}.
 pop_many(Q, Max) ->
     items(tagged(Q, {pop_many, Max}, pop_many, [Q, Max])).
@@ -248,7 +248,7 @@ take(Q, Timeout) ->
 take(Q, Timeout, Lease) ->
     taken(tagged(Q, {take, Timeout, Lease}, take, [Q, Timeout, Lease])).
 
-%% @doc Leases at most Max of the first items.
+%% @doc Leases at most Max of the first items, and at most 10,000.
 -spec take_many(queue(), pos_integer()) ->
           {ok, [{id(), Attempt :: pos_integer(), Item :: term()}]} | {error, reason()}.
 take_many(Q, Max) ->

@@ -711,7 +711,8 @@ leases_are_limited(Config) ->
         Sub = make_ref(),
         ok = call(D, {subscribe, Id, Sub, 1}),
         {error, {limit, max_subscribers}} = call(D, {subscribe, Id, make_ref(), 1}),
-        ok = call(D, {subscribe, Id, Sub, 9})
+        {error, {limit, max_leases}} = call(D, {subscribe, Id, Sub, 9}),
+        ok = call(D, {subscribe, Id, Sub, 3})
     end).
 
 %%% Internal.

@@ -678,10 +678,12 @@ giant_lists_are_refused_or_done(Config) ->
         200000 = call(D, {length, Id}),
         {error, {not_leased, Refused}} = call(D, {ack_many, Id, Many}),
         true = Refused =:= Many,
-        {ok, Taken} = call(D, {take_many, Id, 1 bsl 63}),
-        true = [{N, 1, N} || N <- Many] =:= Taken,
+        Taken = [call(D, {take_many, Id, 1 bsl 63}) || _ <- lists:seq(1, 20)],
+        true = [[{N, 1, N} || N <- lists:seq(From, From + 9999)]
+                || From <- lists:seq(1, 200000, 10000)] =:= [Items || {ok, Items} <- Taken],
         ok = call(D, {release_many, Id, Many, unseen}),
-        {ok, Many} = call(D, {pop_many, Id, 200000})
+        true = Many =:= lists:append([Items || _ <- lists:seq(1, 20),
+                                               {ok, Items} <- [call(D, {pop_many, Id, 200000})]])
     end).
 
 %%% Life.
