@@ -3,20 +3,23 @@
 %% the queue itself (a registered one of a daemon) or has it open there.
 -module(emmap_access).
 
--include_lib("kernel/include/file.hrl").
-
 -export([is_process/1]).
 -export([has_handle/1]).
 -export([to/1]).
 -export([call/2]).
 -export([cast/2]).
 -export([barrier/1]).
--export([handle/1]).
 -export([daemon/1]).
 
--export_type([access/0]).
+%% For requests whose replies are awaited later
+-export([send/2]).
+-export([await/1]).
+-export([connection/1]).
+
+-export_type([access/0, ticket/0]).
 
 -type access() :: {object, emmap_request:object()} | {process, pid() | {atom(), node()}}.
+-type ticket() :: {sent, emmap_request:ticket()} | {answered, emmap_request:outcome()}.
 
 %% @doc Whether this names a process, be there one or not.
 -spec is_process(term()) -> boolean().
@@ -56,9 +59,21 @@ cast({process, _}, _Request) -> {error, badarg}.
 barrier({object, Obj}) -> emmap_request:barrier(Obj);
 barrier({process, _}) -> {ok, {error, badarg}}.
 
--spec handle(access()) -> emmap_handle:handle() | none.
-handle({object, #file_descriptor{} = F}) -> F;
-handle(_) -> none.
+%% @doc The first half of a call. A process of another node is waited for at once.
+-spec send(access(), emmap_request:request()) -> ticket().
+send({object, Obj}, Request) -> {sent, emmap_request:send(Obj, Request)};
+send(Process, Request) -> {answered, call(Process, Request)}.
+
+%% @doc The second half.
+-spec await(ticket()) -> emmap_request:outcome().
+await({sent, Ticket}) -> emmap_request:await(Ticket);
+await({answered, Outcome}) -> Outcome.
+
+%% @doc The number of the connection that requests go by. Leases end with theirs. A process of
+%% another node is reached without one of ours: 0.
+-spec connection(access()) -> non_neg_integer().
+connection({process, _}) -> 0;
+connection(Access) -> emmap_board:epoch(emmap_board:of_node(daemon(Access))).
 
 %% @doc The node of the daemon that has the queue.
 -spec daemon(access()) -> node().

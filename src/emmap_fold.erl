@@ -16,19 +16,20 @@
 -define(FIRST, 10).
 -define(BYTES, 1048576).
 
-%% A fold that takes out. `held': the handle's id under which its leases began; they are gone when
-%% it has another.
 -record(pop, {queue :: emmap_access:access(),
-              handle :: emmap_handle:handle() | none,
-              held = none :: pos_integer() | closed | foreign | none,
               many = ?FIRST :: pos_integer(),
               step :: step(term())}).
 
+%% What is on its way to be done with, last first; all of it was taken by this connection.
+-record(batch, {connection :: non_neg_integer(),
+                acks = [] :: [{Id :: pos_integer(), emmap_access:ticket()}]}).
+
 %% @doc Takes items until Fun halts or none is ready. Each is done with when Fun has answered
-%% `cont'; the present one stays on `halt' and on an exception, and the rest goes back unseen.
+%% `cont'; the present one stays on `halt' and on an exception, and the rest goes back unseen. An
+%% ack leaves when its item is done with, and is awaited at the end of the batch.
 -spec pop(emmap_access:access(), S, step(S)) -> outcome(S).
 pop(Queue, S, Fun) ->
-    pop(S, #pop{queue = Queue, handle = emmap_access:handle(Queue), step = Fun}).
+    pop(S, #pop{queue = Queue, step = Fun}).
 
 %% @doc Shows the ready items in order, until Fun halts.
 -spec peek(emmap_access:access(), S, step(S)) -> outcome(S).
@@ -59,24 +60,28 @@ next_many(Many, Items) when is_integer(Many) ->
 
 pop(S, #pop{queue = Queue, many = Many} = P) ->
     case emmap_access:call(Queue, {take_many, Many, 0, infinity}) of
-        {ok, {ok, []}} -> settled(S, P);
-        {ok, {ok, Items}} -> each(Items, S, held(P#pop{many = next_many(Many, Items)}));
-        Other -> failed(Other)
+        {ok, {ok, []}} ->
+            {ok, S};
+        {ok, {ok, Items}} ->
+            Batch = #batch{connection = emmap_access:connection(Queue)},
+            each(Items, S, Batch, P#pop{many = next_many(Many, Items)});
+        Other ->
+            failed(Other)
     end.
 
-each([], S, P) ->
-    pop(S, P);
-each([{Id, _Attempt, Item} | Rest] = Items, S, #pop{step = Fun} = P) ->
+each([], S, Batch, P) ->
+    next(S, Batch, P);
+each([{Id, _Attempt, Item} | Rest] = Items, S, Batch, #pop{step = Fun} = P) ->
     try answer(Fun(emmap_item:unpack(Item), S)) of
         {cont, Next} ->
-            done(Id, Rest, Next, P);
+            done(Id, Rest, Next, Batch, P);
         {halt, Last} ->
             ok = give_back(Items, P),
-            settled(Last, P)
+            settled(Last, Batch)
     catch
         Class:Reason:Stack ->
-            ok = give_back(Items, P),
-            _ = settled(S, P),
+            ok = whatever(fun() -> give_back(Items, P) end),
+            ok = whatever(fun() -> settled(S, Batch) end),
             erlang:raise(Class, Reason, Stack)
     end.
 
@@ -84,46 +89,41 @@ each([{Id, _Attempt, Item} | Rest] = Items, S, #pop{step = Fun} = P) ->
 answer({cont, _} = Answer) -> Answer;
 answer({halt, _} = Answer) -> Answer.
 
-%% By a handle the acks are not waited for before the end.
-done(Id, Rest, S, #pop{handle = none, queue = Queue} = P) ->
-    case acked(Queue, Id) of
-        ok -> each(Rest, S, P);
-        Failed -> Failed
-    end;
-done(Id, Rest, S, #pop{handle = F} = P) ->
-    _ = emmap_request:cast(F, {ack, Id}),
-    case still_held(P) of
-        true -> each(Rest, S, P);
-        false -> lost(S, P)
+done(Id, Rest, S, #batch{connection = Connection, acks = Acks}, #pop{queue = Queue} = P) ->
+    Batch = #batch{connection = Connection,
+                   acks = [{Id, emmap_access:send(Queue, {ack, Id})} | Acks]},
+    case emmap_access:connection(Queue) of
+        Connection ->
+            each(Rest, S, Batch, P);
+        _ ->
+            %% it broke, and others may have the rest by now
+            ok = unseen(Rest, P),
+            next(S, Batch, P)
     end.
 
-held(#pop{handle = none} = P) -> P;
-held(#pop{handle = F} = P) -> P#pop{held = emmap_handle:id(F)}.
-
-still_held(#pop{handle = F, held = Id}) ->
-    emmap_handle:id(F) =:= Id andalso emmap_handle:is_current(F) =:= yes.
-
-%% The connection broke, and others may have the rest by now: it is left. If all that was done has
-%% been acked, the fold goes on.
-lost(S, P) ->
-    case settled(S, P) of
+next(S, Batch, P) ->
+    case settled(S, Batch) of
         {ok, S} -> pop(S, P);
         Failed -> Failed
     end.
 
-give_back([{Id, _, _} | Rest], #pop{queue = Queue}) ->
-    _ = emmap_access:call(Queue, {release, Id}),
-    _ = [emmap_access:call(Queue, {release_many, [Other || {Other, _, _} <- Rest], unseen})
-         || Rest =/= []],
-    ok.
-
-settled(S, #pop{handle = none}) ->
-    {ok, S};
-settled(S, #pop{handle = F}) ->
-    case emmap_request:barrier(F) of
-        {ok, ok} -> {ok, S};
-        Other -> failed(Other)
+%% S, if all that Fun is done with is done. Of what is not, the first is told.
+settled(S, #batch{acks = Acks}) ->
+    case [Failed || {Id, Ticket} <- lists:reverse(Acks),
+                    (Failed = acked(emmap_access:await(Ticket), Id)) =/= ok] of
+        [] -> {ok, S};
+        [First | _] -> First
     end.
+
+give_back([{Id, _, _} | Rest], #pop{queue = Queue} = P) ->
+    _ = emmap_access:call(Queue, {release, Id}),
+    unseen(Rest, P).
+
+unseen([], _P) ->
+    ok;
+unseen(Items, #pop{queue = Queue}) ->
+    _ = emmap_access:call(Queue, {release_many, [Id || {Id, _, _} <- Items], unseen}),
+    ok.
 
 look(Queue, Name, Request, S, Fun) ->
     case emmap_access:call(Queue, Request) of
@@ -155,23 +155,28 @@ show([{_Id, Item} | Rest], S, Fun) ->
 try_item(Queue, Id, Item, Fun) ->
     try Fun(emmap_item:unpack(Item)) of
         Result ->
-            case acked(Queue, Id) of
+            case acked(emmap_access:call(Queue, {ack, Id}), Id) of
                 ok -> {ok, Result};
                 Failed -> Failed
             end
     catch
         Class:Reason:Stack ->
-            _ = emmap_access:call(Queue, {release, Id}),
+            ok = whatever(fun() -> emmap_access:call(Queue, {release, Id}) end),
             erlang:raise(Class, Reason, Stack)
     end.
 
 %% Without a connection the lease is gone, too. After nodedown nobody knows.
-acked(Queue, Id) ->
-    case emmap_access:call(Queue, {ack, Id}) of
-        {ok, ok} -> ok;
-        {ok, {error, not_leased}} -> {error, {lease_lost, Id}};
-        {error, {not_connected, _}} -> {error, {lease_lost, Id}};
-        Other -> failed(Other)
+acked({ok, ok}, _Id) -> ok;
+acked({ok, {error, not_leased}}, Id) -> {error, {lease_lost, Id}};
+acked({error, {not_connected, _}}, Id) -> {error, {lease_lost, Id}};
+acked(Other, _Id) -> failed(Other).
+
+%% What is done after an exception of Fun's must not replace it.
+whatever(Fun) ->
+    try Fun() of
+        _ -> ok
+    catch
+        _:_ -> ok
     end.
 
 failed({ok, {error, _} = Error}) -> Error;

@@ -194,7 +194,11 @@ pop_many(Q, Max, Timeout) ->
     items(tagged(Q, {pop_many, Max, Timeout}, pop_many, [Q, Max, Timeout])).
 
 %% @doc Takes items out one after the other while Fun answers `{cont, S}'. The present item stays
-%% on `{halt, S}' and on an exception. Others get the items after it, meanwhile.
+%% on `{halt, S}' and on an exception. Others get the items after it, meanwhile: at most 100 at a
+%% time are leased to this process. Each is acked when Fun is done with it, by a request whose reply
+%% comes to this process and is awaited at the end of these: Fun must not receive what it does not
+%% know. Raises `{lease_lost, Id}' where an item was not this process's any more: it comes again, or
+%% somebody erased the queue.
 -spec pop(queue(), S, step(S)) -> S.
 pop(Q, S, Fun) when is_function(Fun, 2) ->
     fold(emmap_fold:pop(emmap_access:to(Q), S, Fun), pop, [Q, S, Fun]);

@@ -20,7 +20,9 @@ all() ->
      casts_need_a_handle, big_items_come_to_all_who_ask, compressed_or_only_alike,
      a_subscription_begins_with_the_connection, a_lost_subscription_ends_quietly,
      a_subscription_is_of_one_process, an_answer_that_is_none_is_an_exception,
-     a_fold_leaves_what_it_has_lost].
+     a_fold_leaves_what_it_has_lost, a_fold_is_deaf_to_the_casts_of_others,
+     an_item_that_is_gone_is_told_by_a_fold, a_fold_leases_without_limit, funs_may_use_the_queue,
+     an_exception_of_a_fun_is_kept].
 
 init_per_suite(Config0) ->
     Config = emmap_test:start(Config0),
@@ -299,18 +301,100 @@ an_answer_that_is_none_is_an_exception(Config) ->
         {ok, [{1, 2, 1}, {2, 1, 2}]} = emmap_queue:take_many(Q, 2)
     end).
 
+%% The connection is another one when Fun returns.
 a_fold_leaves_what_it_has_lost(Config) ->
     #{node := D} = ?config(daemon, Config),
     with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
         ok = emmap_queue:push_many(Q, lists:seq(1, 30)),
         Self = self(),
-        {'EXIT', {{casts, #{lost := Lost}}, _}} = (catch emmap_queue:pop(Q, 0, fun(I, N) ->
-            Self ! {seen, I},
-            _ = [true = erlang:disconnect_node(D) || I =:= 3],
+        Fold = fun(Queue) ->
+            emmap_queue:pop(Queue, 0, fun(I, N) ->
+                Self ! {seen, I},
+                ok = case N of 2 -> is(Q, acked, I - 1), reconnected(D); _ -> ok end,
+                {cont, N + 1}
+            end)
+        end,
+        {'EXIT', {{lease_lost, 3}, _}} = (catch Fold(Q)),
+        [{seen, 1}, {seen, 2}, {seen, 3}] = mailbox(),
+        {'EXIT', {{lease_lost, 5}, _}} = (catch Fold("a_fold_leaves_what_it_has_lost")),
+        [{seen, 3}, {seen, 4}, {seen, 5}] = lists:nthtail(3, mailbox()),
+        {ok, Items} = emmap_queue:pop_many(Q, 100, ?DEADLINE),
+        true = Items =:= lists:seq(5, 30)
+    end).
+
+reconnected(D) ->
+    true = erlang:disconnect_node(D),
+    until(fun() -> (catch emmap:ping()) =:= pong end).
+
+a_fold_is_deaf_to_the_casts_of_others(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap_queue:push_many(Q, lists:seq(1, 3)),
+        elsewhere(fun() -> ok = emmap:cast(Q, {ack, 4711}) end),
+        6 = emmap_queue:pop(Q, 0, fun(I, N) -> {cont, N + I} end),
+        {error, {casts, #{failed := 1, lost := 0, first := not_leased}}} = emmap_queue:barrier(Q),
+        ok = emmap_queue:push_many(Q, lists:seq(1, 3)),
+        ok = emmap_queue:push_async(Q, 0), % done or not, it is told as lost
+        ok = reconnected(D),
+        6 = emmap_queue:pop(Q, 0, fun(I, N) -> {cont, N + I} end),
+        {error, {casts, #{failed := 0, lost := 1}}} = emmap_queue:barrier(Q)
+    end).
+
+an_item_that_is_gone_is_told_by_a_fold(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap_queue:push_many(Q, lists:seq(1, 8)),
+        {'EXIT', {{lease_lost, 3}, _}} = (catch emmap_queue:pop(Q, 0, fun(I, N) ->
+            ok = case I of 3 -> elsewhere(fun() -> emmap_queue:erase(Q) end); _ -> ok end,
             {cont, N + 1}
         end)),
-        true = Lost >= 1,
-        [{seen, 1}, {seen, 2}, {seen, 3}] = [M || {seen, _} = M <- mailbox()],
-        {ok, Items} = emmap_queue:pop_many(Q, 100, ?DEADLINE),
-        [] = lists:seq(4, 30) -- Items
+        #{items := 0, acked := 2} = emmap_queue:info(Q),
+        [] = mailbox()
     end).
+
+a_fold_leases_without_limit(Config) ->
+    on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open("without_limit", 0, [{lease_ms, 50}]),
+        ok = emmap_queue:push_many(Q, [a, b]),
+        [b, a] = emmap_queue:pop(Q, [], fun(I, Items) ->
+            empty = emmap_queue:pop_wait(Q, 200), % nothing comes back
+            {cont, [I | Items]}
+        end),
+        #{items := 0, acked := 2} = emmap_queue:info(Q),
+        ok = emmap_queue:close(Q)
+    end).
+
+funs_may_use_the_queue(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap_queue:push_many(Q, lists:seq(1, 200)),
+        Sum = fun(I, N) -> {cont, N + I} end,
+        %% the first ten are this one's, the rest the inner one's
+        {55, 20045} = emmap_queue:pop(Q, {0, 0}, fun(I, {Mine, Inner}) ->
+            {cont, {Mine + I, emmap_queue:pop(Q, Inner, Sum)}}
+        end),
+        ok = emmap_queue:push_many(Q, [a, b, c]),
+        {a, {b, c}} = emmap_queue:try_pop(Q, fun(a) ->
+            {a, emmap_queue:try_pop(Q, fun(b) -> {b, emmap_queue:pop(Q)} end)}
+        end),
+        1 = emmap_queue:pop(Q, 1, Sum),
+        #{items := 0} = emmap_queue:info(Q)
+    end).
+
+%% Nothing can be given back without the application.
+an_exception_of_a_fun_is_kept(Config) ->
+    [begin
+         Node = emmap_test:start_node(Config, ?config(options, Config)),
+         on(Node, fun() ->
+             {ok, Q} = emmap_queue:open("exceptions", 0, []),
+             ok = emmap_queue:push_many(Q, [a, b]),
+             {caught, Class, mine, [{?MODULE, _, _, _} | _]} =
+                 try Use(Q, fun(_) ->
+                     ok = application:stop(emmap),
+                     erlang:Class(mine)
+                 end)
+                 catch C:R:Stack -> {caught, C, R, Stack}
+                 end
+         end),
+         ok = emmap_test:stop_node(Node)
+     end || Class <- [error, exit, throw],
+            Use <- [fun emmap_queue:try_pop/2,
+                    fun(Q, Fun) -> emmap_queue:pop(Q, 0, fun(I, _) -> Fun(I) end) end]].

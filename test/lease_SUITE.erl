@@ -32,7 +32,7 @@ groups() ->
        a_subscriber_that_stops_gives_back])
     ++ [{functions, [],
          [try_pop_gives_back_on_an_exception, try_pop_leases_without_limit,
-          a_lost_lease_is_told_by_try_pop, a_lease_outlives_the_handle,
+          a_lost_lease_is_told_by_try_pop, a_lost_daemon_is_told_as_a_lost_lease, a_lease_outlives_the_handle,
           a_call_that_is_given_up_gets_nothing,
           a_cancel_that_crosses_loses_nothing, what_was_not_seen_was_not_delivered,
           a_lost_connection_ends_a_subscription, a_closed_queue_ends_a_subscription]},
@@ -480,6 +480,20 @@ a_lost_lease_is_told_by_try_pop(Config) ->
             ok = until(fun() -> (catch emmap:ping()) =:= pong end)
         end)),
         {ok, 1, 2, a} = emmap_queue:take(Q, ?DEADLINE)
+    end).
+
+a_lost_daemon_is_told_as_a_lost_lease(Config) ->
+    #{node := D} = emmap_test:daemon(Config, #{}),
+    Application = [{daemon, external}, {node, D}, {connect_timeout, 100}],
+    on(emmap_test:node(Config, #{application => Application}), fun() ->
+        {ok, Q} = emmap_queue:open("lost", 0, []),
+        ok = emmap_queue:push(Q, a),
+        {'EXIT', {{lease_lost, 1}, _}} = (catch emmap_queue:try_pop(Q, fun(a) ->
+            #{os_pid := Pid} = emmap:info(),
+            [] = os:cmd("kill -KILL " ++ integer_to_list(Pid)),
+            ok = until(fun() -> {error, {not_connected, D}} =:= emmap:call(Q, length) end)
+        end)),
+        ok
     end).
 
 a_call_that_is_given_up_gets_nothing(Config) ->
