@@ -178,20 +178,17 @@ pop(Q) ->
 %% @doc The first item, waited for at most so many milliseconds.
 -spec pop_wait(queue(), timeout()) -> {ok, Item :: term()} | empty | {error, reason()}.
 pop_wait(Q, Timeout) ->
-    case tagged(Q, {pop_wait, Timeout}, pop_wait, [Q, Timeout]) of
-        {ok, Item} -> {ok, emmap_item:unpack(Item)};
-        Other -> Other
-    end.
+    tagged(Q, {pop_wait, Timeout}, pop_wait, [Q, Timeout]).
 
 %% @doc At most Max of the first items, and at most 10,000.
 -spec pop_many(queue(), pos_integer()) -> {ok, [Item :: term()]} | {error, reason()}.
 pop_many(Q, Max) ->
-    items(tagged(Q, {pop_many, Max}, pop_many, [Q, Max])).
+    tagged(Q, {pop_many, Max}, pop_many, [Q, Max]).
 
 %% @doc The same; the first of them is waited for.
 -spec pop_many(queue(), pos_integer(), timeout()) -> {ok, [Item :: term()]} | {error, reason()}.
 pop_many(Q, Max, Timeout) ->
-    items(tagged(Q, {pop_many, Max, Timeout}, pop_many, [Q, Max, Timeout])).
+    tagged(Q, {pop_many, Max, Timeout}, pop_many, [Q, Max, Timeout]).
 
 %% @doc Takes items out one after the other while Fun answers `{cont, S}'. The present item stays
 %% on `{halt, S}' and on an exception. Others get the items after it, meanwhile: at most 100 at a
@@ -238,35 +235,35 @@ try_pop_and_purge(Q, Fun) ->
 -spec take(queue()) -> {ok, id(), Attempt :: pos_integer(), Item :: term()} | empty
                      | {error, reason()}.
 take(Q) ->
-    taken(tagged(Q, take, take, [Q])).
+    tagged(Q, take, take, [Q]).
 
 %% @doc The same, waited for.
 -spec take(queue(), timeout()) -> {ok, id(), Attempt :: pos_integer(), Item :: term()} | empty
                                 | {error, reason()}.
 take(Q, Timeout) ->
-    taken(tagged(Q, {take, Timeout}, take, [Q, Timeout])).
+    tagged(Q, {take, Timeout}, take, [Q, Timeout]).
 
 %% @doc The same, leased for so many milliseconds.
 -spec take(queue(), timeout(), lease()) ->
           {ok, id(), Attempt :: pos_integer(), Item :: term()} | empty | {error, reason()}.
 take(Q, Timeout, Lease) ->
-    taken(tagged(Q, {take, Timeout, Lease}, take, [Q, Timeout, Lease])).
+    tagged(Q, {take, Timeout, Lease}, take, [Q, Timeout, Lease]).
 
 %% @doc Leases at most Max of the first items, and at most 10,000.
 -spec take_many(queue(), pos_integer()) ->
           {ok, [{id(), Attempt :: pos_integer(), Item :: term()}]} | {error, reason()}.
 take_many(Q, Max) ->
-    all_taken(tagged(Q, {take_many, Max}, take_many, [Q, Max])).
+    tagged(Q, {take_many, Max}, take_many, [Q, Max]).
 
 -spec take_many(queue(), pos_integer(), timeout()) ->
           {ok, [{id(), Attempt :: pos_integer(), Item :: term()}]} | {error, reason()}.
 take_many(Q, Max, Timeout) ->
-    all_taken(tagged(Q, {take_many, Max, Timeout}, take_many, [Q, Max, Timeout])).
+    tagged(Q, {take_many, Max, Timeout}, take_many, [Q, Max, Timeout]).
 
 -spec take_many(queue(), pos_integer(), timeout(), lease()) ->
           {ok, [{id(), Attempt :: pos_integer(), Item :: term()}]} | {error, reason()}.
 take_many(Q, Max, Timeout, Lease) ->
-    all_taken(tagged(Q, {take_many, Max, Timeout, Lease}, take_many, [Q, Max, Timeout, Lease])).
+    tagged(Q, {take_many, Max, Timeout, Lease}, take_many, [Q, Max, Timeout, Lease]).
 
 %% @doc A leased item is done; a buried one, by anyone.
 -spec ack(queue(), id()) -> ok | {error, not_leased | reason()}.
@@ -310,7 +307,7 @@ kick(Q, Max) ->
 -spec peek_buried(queue(), pos_integer()) ->
           {ok, [{id(), Attempt :: non_neg_integer(), Item :: term()}]} | {error, reason()}.
 peek_buried(Q, Max) ->
-    all_taken(tagged(Q, {peek_buried, Max}, peek_buried, [Q, Max])).
+    tagged(Q, {peek_buried, Max}, peek_buried, [Q, Max]).
 
 %% Subscriptions.
 
@@ -346,10 +343,7 @@ peek_back(Q) ->
 %% @doc At most Max of the first items, with their numbers.
 -spec peek_many(queue(), pos_integer()) -> {ok, [{id(), Item :: term()}]} | {error, reason()}.
 peek_many(Q, Max) ->
-    case tagged(Q, {peek_many, Max}, peek_many, [Q, Max]) of
-        {ok, Items} -> {ok, [{Id, emmap_item:unpack(Item)} || {Id, Item} <- Items]};
-        Error -> Error
-    end.
+    tagged(Q, {peek_many, Max}, peek_many, [Q, Max]).
 
 %% @doc As peek_front/1.
 -spec inspect(queue()) -> Item :: term() | nil.
@@ -419,23 +413,15 @@ bare(Q, Request, Function, Args) ->
     emmap_result:bare(ask(Q, Request), {?MODULE, Function, Args}).
 
 ask(Q, Request) ->
-    emmap_access:call(emmap_access:to(Q), Request).
+    case emmap_access:call(emmap_access:to(Q), Request) of
+        {ok, Reply} -> {ok, emmap_item:unpack_reply(Request, Reply)};
+        Outcome -> Outcome
+    end.
 
-item_or_nil({ok, Item}) -> emmap_item:unpack(Item);
+item_or_nil({ok, Item}) -> Item;
 item_or_nil(empty) -> nil.
 
-items({ok, Items}) -> {ok, [emmap_item:unpack(Item) || Item <- Items]};
-items(Error) -> Error.
-
-taken({ok, Id, Attempt, Item}) -> {ok, Id, Attempt, emmap_item:unpack(Item)};
-taken(Other) -> Other.
-
-all_taken({ok, Items}) ->
-    {ok, [{Id, Attempt, emmap_item:unpack(Item)} || {Id, Attempt, Item} <- Items]};
-all_taken(Error) ->
-    Error.
-
-first({ok, [{_Id, Item}]}) -> emmap_item:unpack(Item);
+first({ok, [{_Id, Item}]}) -> Item;
 first({ok, []}) -> nil.
 
 %% A fold's result may be anything; only its errors are ours.
