@@ -16,8 +16,11 @@ suite() ->
 all() ->
     [a_lease_is_of_who_calls_the_process, who_waits_is_in_nobodys_way, who_dies_waits_no_more,
      a_killed_process_leaves_no_handle, a_process_outlives_the_daemon, its_handle_is_its_own,
-     what_a_process_is_started_with_is_checked, processes_of_other_nodes_may_use_it,
-     casts_need_a_handle, big_items_come_to_all_who_ask, compressed_or_only_alike,
+     what_a_process_is_started_with_is_checked, stray_casts_are_ignored, its_owner_is_itself,
+     a_process_ends_with_its_handle, a_supervisor_starts_it_again, it_outlives_the_application,
+     who_asks_for_a_time_waits_no_longer, processes_of_other_nodes_may_use_it,
+     casts_need_a_handle,
+     items_by_hand_come_out_as_they_went_in, big_items_come_to_all_who_ask, compressed_or_only_alike,
      a_subscription_begins_with_the_connection, a_lost_subscription_ends_quietly,
      a_subscription_is_of_one_process, an_answer_that_is_none_is_an_exception,
      a_fold_leaves_what_it_has_lost, a_fold_is_deaf_to_the_casts_of_others,
@@ -150,6 +153,101 @@ what_a_process_is_started_with_is_checked(Config) ->
         undefined = whereis(checked)
     end).
 
+%% None of them ends the process, takes an item or is counted for the barrier.
+stray_casts_are_ignored(Config) ->
+    with_process(Config, ?FUNCTION_NAME, fun(Pid) ->
+        ok = emmap_queue:push(Pid, a),
+        [ok = gen_server:cast(Pid, Stray)
+         || Stray <- [close, barrier, take, {take, infinity}, {take_many, 9}, {subscribe, make_ref(), 1},
+                      pop, {pop_wait, infinity}, {ack, 1}, {batch, [erase]}, info, nonsense,
+                      {nonsense, 1}, {}, "stray", '$emmap_handle']],
+        ok = gen_server:cast(Pid, {push, b}),
+        ok = gen_server:cast(Pid, {push_many, [c, d]}),
+        ok = emmap_queue:barrier(Pid),
+        #{items := 4, ready := 4, waiting := 0, subscribers := 0} = emmap_queue:info(Pid),
+        ok = gen_server:cast(Pid, erase),
+        0 = emmap_queue:length(Pid)
+    end).
+
+its_owner_is_itself(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        {Other, Monitor} = spawn_monitor(fun() -> receive stop -> ok end end),
+        {ok, Pid} = emmap_queue:start_link(owner, "its_owner_is_itself", 0, [{owner, Other}]),
+        Other ! stop,
+        receive {'DOWN', Monitor, process, Other, _} -> ok after ?DEADLINE -> error(deadline) end,
+        ok = emmap_queue:push(Pid, a),
+        true = unlink(Pid),
+        true = exit(Pid, kill),
+        ok = is(Q, handles, 1)
+    end).
+
+a_process_ends_with_its_handle(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    on(?config(client, Config), fun() ->
+        process_flag(trap_exit, true),
+        [begin
+             {ok, Pid} = emmap_queue:start_link(ending, "ending", 0, [auto_unlink]),
+             ok = emmap_queue:push(ending, a),
+             ok = reconnected(D),
+             {error, closed} = emmap_queue:push(ending, b),
+             {error, closed} = Use(),
+             receive {'EXIT', Pid, closed} -> ok after ?DEADLINE -> error(deadline) end
+         end || Use <- [fun() -> emmap_queue:push(ending, c) end,
+                        fun() -> gen_server:call(ending, {push, c}) end,
+                        fun() -> ok = gen_server:cast(ending, {push, c}), {error, closed} end]],
+        ok
+    end).
+
+a_supervisor_starts_it_again(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    on(?config(client, Config), fun() ->
+        {ok, Supervisor} = supervisor:start_link(?MODULE, {kept, "kept", 0, [auto_unlink]}),
+        ok = emmap_queue:push(kept, a),
+        First = whereis(kept),
+        ok = reconnected(D),
+        ok = until(fun() -> (catch emmap_queue:push(kept, b)) =:= ok end),
+        true = First =/= whereis(kept),
+        b = emmap_queue:pop(kept),
+        true = exit(whereis(kept), kill),
+        ok = until(fun() -> (catch emmap_queue:push(kept, c)) =:= ok end),
+        true = unlink(Supervisor),
+        ok = gen_server:stop(Supervisor),
+        undefined = whereis(kept),
+        [] = [1 || #{name := Name} <- emmap:list(), filename:basename(Name) =:= <<"kept">>]
+    end).
+
+%% The supervisor of this suite: a queue of one's own tree.
+init(Args) ->
+    {ok, {#{intensity => 10, period => 1}, [emmap_queue:child_spec(Args)]}}.
+
+%% It answers, and ends in order.
+it_outlives_the_application(Config) ->
+    Node = emmap_test:start_node(Config, ?config(options, Config)),
+    on(Node, fun() ->
+        {ok, Pid} = emmap_queue:start_link(outlives, "outlives_it", 0, []),
+        ok = application:stop(emmap),
+        {error, {not_started, emmap}} = gen_server:call(Pid, {push, a}),
+        {'EXIT', {{not_started, emmap}, _}} = (catch emmap_queue:push(outlives, a)),
+        ok = gen_server:stop(Pid)
+    end),
+    ok = emmap_test:stop_node(Node).
+
+who_asks_for_a_time_waits_no_longer(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    #{node := Client} = ?config(client, Config),
+    on(?config(client, Config), fun() ->
+        {ok, _} = gen_server:start({local, timely}, emmap_queue_server, {timely, "timely", 0, []}, [])
+    end),
+    Application = [{daemon, external}, {node, D}, {call_timeout, 100}],
+    Other = emmap_test:start_node(Config, #{application => Application}),
+    on(Other, fun() ->
+        [{'EXIT', {timeout, _}} = (catch emmap_queue:pop_wait(Q, infinity))
+         || Q <- [{timely, Client}, "timely"]],
+        ok
+    end),
+    ok = emmap_test:stop_node(Other),
+    on(?config(client, Config), fun() -> ok = gen_server:stop(timely) end).
+
 %% A lease cannot be given to a process whose end the daemon does not see from here.
 processes_of_other_nodes_may_use_it(Config) ->
     #{node := Client} = ?config(client, Config),
@@ -212,6 +310,47 @@ big_items_come_to_all_who_ask(Config) ->
         Numbers = lists:sort(Got),
         0 = emmap_queue:length(Q)
     end).
+
+items_by_hand_come_out_as_they_went_in(Config) ->
+    #{node := Client} = ?config(client, Config),
+    Other = emmap_test:start_node(Config, ?config(options, Config)),
+    on(?config(client, Config), fun() ->
+        {ok, _} = gen_server:start({local, by_hand}, emmap_queue_server, {by_hand, "by_hand", 0, []}, [])
+    end),
+    Items = [text, {'$emmap_zip', term_to_binary(like)}],
+    [on(Node, fun() ->
+         [by_hand({by_hand, Client}, Item, Request) || Item <- Items, Request <- Requests]
+     end) || {Node, Requests} <- [{?config(client, Config), asking()}, {Other, [pop]}]],
+    on(Other, fun() ->
+        [begin
+             ok = emmap_queue:push({by_hand, Client}, Item, 5),
+             Item = emmap_queue:peek_front({by_hand, Client}),
+             Item = emmap_queue:pop({by_hand, Client})
+         end || Item <- Items]
+    end),
+    on(?config(client, Config), fun() -> ok = gen_server:stop(by_hand) end),
+    ok = emmap_test:stop_node(Other).
+
+asking() ->
+    [pop, {pop_wait, 0}, {pop_many, 1}, take, {take, 0}, {take_many, 1}].
+
+by_hand(Q, Item, Request) ->
+    ok = emmap_queue:push(Q, Item, 5),
+    Item = gen_server:call(Q, peek),
+    _ = [{ok, [{_, Item}]} = gen_server:call(Q, {Peek, 1})
+         || Request =/= pop, Peek <- [peek_many, rpeek_many]],
+    case gen_server:call(Q, Request) of
+        Item -> ok;
+        {ok, Item} -> ok;
+        {ok, [Item]} -> ok;
+        {ok, Id, 1, Item} -> buried_by_hand(Q, Id, Item);
+        {ok, [{Id, 1, Item}]} -> buried_by_hand(Q, Id, Item)
+    end.
+
+buried_by_hand(Q, Id, Item) ->
+    ok = gen_server:call(Q, {bury, Id}),
+    {ok, [{Id, 1, Item}]} = gen_server:call(Q, {peek_buried, 1}),
+    ok = gen_server:call(Q, {ack, Id}).
 
 %% Pushed without this module, and with it.
 compressed_or_only_alike(Config) ->
