@@ -23,17 +23,16 @@ subscribe(Queue, Credit) ->
 
 %% @doc Ends it. The items that this process has received go back, those that it has not yet go back
 %% as if never delivered, and nothing of it is left in the mailbox. `ok' also where it is over
-%% already and this process was not told yet; badarg where it is none of this process.
+%% already and this process was not told yet. After an error, which is badarg where it is no
+%% subscription of this process on this queue, nothing has changed.
 -spec unsubscribe(emmap_access:access(), term()) -> emmap_request:outcome().
 unsubscribe(Queue, Sub) ->
-    Outcome = emmap_access:call(Queue, {unsubscribe, Sub, keep}),
-    WasOurs = forget(Sub),
-    Unseen = drop_messages(Sub),
-    case Outcome of
-        {ok, {ok, Ids}} -> give_back(Queue, Ids -- Unseen, Unseen);
-        {ok, {error, badarg}} when WasOurs -> {ok, ok};
-        {error, _Lost} when WasOurs -> {ok, ok}; % and all went back with the connection
-        _ -> Outcome
+    case emmap_access:call(Queue, {unsubscribe, Sub, keep}) of
+        {ok, {ok, Ids}} ->
+            Unseen = forget(Sub),
+            give_back(Queue, Ids -- Unseen, Unseen);
+        Outcome ->
+            over_or(Outcome, Sub, emmap_access:daemon(Queue))
     end.
 
 %% Internal.
@@ -49,14 +48,23 @@ lasting(Queue, Sub, Credit) ->
         {ok, {ok, Sub}}
     end.
 
-%% Whether it was a monitor of this process, or one whose end still waits to be received.
-forget(Sub) ->
-    IsActive = try erlang:demonitor(Sub, [info]) catch error:badarg -> false end,
+%% What waits to be received tells that it is over.
+over_or(Outcome, Sub, Daemon) ->
     receive
-        {'DOWN', Sub, process, _, _} -> true
+        {'DOWN', Sub, process, {emmap, Daemon}, _} -> over(Sub);
+        {emmap_queue, Sub, {error, _}} -> over(Sub)
     after 0 ->
-        IsActive
+        Outcome
     end.
+
+over(Sub) ->
+    _ = forget(Sub),
+    {ok, ok}.
+
+%% The numbers of the items that were not received yet.
+forget(Sub) ->
+    true = erlang:demonitor(Sub, [flush]),
+    drop_messages(Sub).
 
 drop_messages(Sub) ->
     receive

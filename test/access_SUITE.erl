@@ -22,7 +22,8 @@ all() ->
      casts_need_a_handle,
      items_by_hand_come_out_as_they_went_in, big_items_come_to_all_who_ask, compressed_or_only_alike,
      a_subscription_begins_with_the_connection, a_lost_subscription_ends_quietly,
-     a_subscription_is_of_one_process, an_answer_that_is_none_is_an_exception,
+     a_subscription_is_of_one_process, a_subscription_is_of_one_queue, a_foreign_monitor_stays,
+     an_answer_that_is_none_is_an_exception,
      a_fold_leaves_what_it_has_lost, a_fold_is_deaf_to_the_casts_of_others,
      an_item_that_is_gone_is_told_by_a_fold, a_fold_leases_without_limit, funs_may_use_the_queue,
      an_exception_of_a_fun_is_kept].
@@ -427,6 +428,34 @@ a_subscription_is_of_one_process(Config) ->
         #{subscribers := 1} = emmap_queue:info(Q),
         ok = emmap_queue:unsubscribe(Q, Sub),
         {'EXIT', {badarg, _}} = (catch emmap_queue:unsubscribe(Q, Sub))
+    end).
+
+a_subscription_is_of_one_queue(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        {ok, Other} = emmap_queue:open("of_another_queue", 0, []),
+        {ok, Sub} = emmap_queue:subscribe(Q, 2),
+        ok = emmap_queue:push(Q, a),
+        {'EXIT', {badarg, _}} = (catch emmap_queue:unsubscribe(Other, Sub)),
+        ok = emmap_queue:push(Q, b),
+        [ok = receive {emmap_queue, Sub, Id, 1, Item} -> emmap_queue:ack(Q, Id)
+              after ?DEADLINE -> error(deadline)
+              end || {Id, Item} <- [{1, a}, {2, b}]],
+        true = erlang:disconnect_node(D),
+        receive {'DOWN', Sub, process, _, _} -> ok after ?DEADLINE -> error(deadline) end,
+        ok = emmap_queue:close(Other)
+    end).
+
+%% Whether it tells of an end already or not.
+a_foreign_monitor_stays(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        Pid = spawn(fun() -> receive stop -> ok end end),
+        Monitor = monitor(process, Pid),
+        {'EXIT', {badarg, _}} = (catch emmap_queue:unsubscribe(Q, Monitor)),
+        Pid ! stop,
+        ok = until(fun() -> length(mailbox()) =:= 1 end),
+        {'EXIT', {badarg, _}} = (catch emmap_queue:unsubscribe(Q, Monitor)),
+        [{'DOWN', Monitor, process, Pid, normal}] = mailbox()
     end).
 
 %%% Folds.

@@ -432,7 +432,8 @@ a_subscriber_that_stops_gives_back(Config) ->
         {error, not_leased} = Q(ack, [1]),
         {ok, [{1, 2, 1}, {3, 2, 3}]} = Q(take_many, [9]),
         ok = Q(push, [4]),
-        0 = length([1 || has_message(Sub)])
+        1 = Q(length, []), % what it had been sent is here by now
+        false = has_message(Sub)
     end).
 
 %%% What only the functions do.
@@ -555,14 +556,19 @@ a_lost_connection_ends_a_subscription(Config) ->
 a_closed_queue_ends_a_subscription(Config) ->
     on_handle(Config, ?FUNCTION_NAME, fun(Q) ->
         {ok, Other} = emmap_queue:open(atom_to_list(a_closed_queue_ends_a_subscription), 0, []),
-        {ok, _} = emmap_queue:subscribe(Other, 3),
+        {ok, Sub} = emmap_queue:subscribe(Other, 3),
+        ok = emmap_queue:push(Q, a),
+        a = delivered(Sub, 1, 1),
         Waiter = waiter(fun(F, A) -> apply(emmap_queue, F, [Other | A]) end, take, [infinity]),
         ok = until(fun() -> waiting_by(Q) =:= 1 end),
         ok = emmap_queue:close(Other),
         {error, closed} = answer(Waiter),
-        #{subscribers := 0, waiting := 0} = emmap_queue:info(Q),
-        ok = emmap_queue:push(Q, a),
-        a = emmap_queue:pop(Q)
+        #{subscribers := 0, waiting := 0, leased := 1} = emmap_queue:info(Q),
+        ok = emmap_queue:push(Q, b),
+        1 = emmap_queue:length(Q),
+        false = has_message(Sub),
+        ok = emmap_queue:ack(Q, 1), % closing ends no lease
+        b = emmap_queue:pop(Q)
     end).
 
 %%% What only messages do.
