@@ -330,7 +330,8 @@ read_counters(C, Is) ->
 
 %% Batches, casts, time limits.
 
-%% @doc The daemon's reply to a request as it is.
+%% @doc The daemon's reply to a request as it is. `close' and `barrier' are no requests but the
+%% functions: the handle has to know.
 -spec call(object(), request()) -> Reply :: term() | {error, reason()}.
 call(Obj, Request) ->
     checked_call(Obj, Request, emmap_config:get(call_timeout), [Obj, Request]).
@@ -346,13 +347,11 @@ call(Obj, Request, Timeout) ->
 %% What gen_server calls opaque is a reference, and the lane answers to it in its form.
 -dialyzer({nowarn_function, send_request/2}).
 -spec send_request(object(), request()) -> gen_server:request_id().
-send_request(Obj, Request) when is_atom(Request); is_tuple(Request) ->
-    case emmap_request:send_request(Obj, Request) of
-        {ok, RequestId} -> RequestId;
-        {error, badarg} -> emmap_error:badarg(?MODULE, send_request, [Obj, Request], none)
-    end;
 send_request(Obj, Request) ->
-    emmap_error:badarg(?MODULE, send_request, [Obj, Request], none).
+    case emmap_request:is_request(Request) andalso emmap_request:send_request(Obj, Request) of
+        {ok, RequestId} -> RequestId;
+        _ -> emmap_error:badarg(?MODULE, send_request, [Obj, Request], none)
+    end.
 
 %% @doc Many requests on one object in one message; the replies in order. Each succeeds or fails
 %% alone, and requests of others may be done between.
@@ -368,14 +367,14 @@ batch(Items) ->
     tagged(emmap_batch:run(Items), batch, [Items]).
 
 %% @doc A request without a reply, done at most once. Where too many are unsent the caller waits.
+%% One that would wait for items is badarg.
 -spec cast(handle() | counters(), request()) -> ok | {error, closed}.
-cast(H, Request) when is_atom(Request); is_tuple(Request) ->
-    case emmap_request:cast(handle(H), Request) of
-        {error, badarg} -> emmap_error:badarg(?MODULE, cast, [H, Request], none);
-        Result -> Result
-    end;
 cast(H, Request) ->
-    emmap_error:badarg(?MODULE, cast, [H, Request], none).
+    case emmap_request:is_cast(Request) andalso emmap_request:cast(handle(H), Request) of
+        ok -> ok;
+        {error, closed} -> {error, closed};
+        _ -> emmap_error:badarg(?MODULE, cast, [H, Request], none)
+    end.
 
 %% @doc Waits until every earlier cast of this handle is done. Failures are told once, to the first
 %% barrier; `lost': they were on a connection that broke.
@@ -457,13 +456,11 @@ as_it_is({ok, Reply}, _Function, _Args) -> Reply;
 as_it_is(Outcome, Function, Args) -> tagged(Outcome, Function, Args).
 
 checked_call(Obj, Request, Timeout, Args) ->
-    case is_request(Request) andalso emmap_request:is_object(Obj) of
+    case emmap_request:is_request(Request) andalso emmap_config:is_timeout(Timeout)
+        andalso emmap_request:is_object(Obj) of
         true -> as_it_is(emmap_request:call(Obj, Request, Timeout), call, Args);
         false -> emmap_error:badarg(?MODULE, call, Args, none)
     end.
-
-is_request(Request) ->
-    is_atom(Request) orelse is_tuple(Request).
 
 handle({F, _Count}) -> F;
 handle(F) -> F.

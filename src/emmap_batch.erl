@@ -26,16 +26,17 @@ prepare([], _Last, Prepared) ->
     lists:reverse(Prepared);
 prepare([sync], _Last, [_ | _] = Prepared) ->
     lists:reverse(Prepared, [sync]);
-prepare([{Obj, Request} | Items], {Obj, Target} = Last, Prepared)
-  when is_atom(Request); is_tuple(Request) ->
-    prepare(Items, Last, [prepared(Target, Request) | Prepared]);
-prepare([{Obj, Request} | Items], _Last, Prepared) when is_atom(Request); is_tuple(Request) ->
-    case emmap_request:current_target(Obj) of
+prepare([{Obj, Request} | Items], Last, Prepared) ->
+    case emmap_request:is_request(Request) andalso target(Obj, Last) of
+        false -> badarg;
         {error, badarg} -> badarg;
         Target -> prepare(Items, {Obj, Target}, [prepared(Target, Request) | Prepared])
     end;
 prepare(_, _, _) ->
     badarg.
+
+target(Obj, {Obj, Target}) -> Target;
+target(Obj, _Last) -> emmap_request:current_target(Obj).
 
 prepared({ok, Node, Id}, Request) -> {wire, Node, Id, emmap_request:with_object(Request, Id)};
 prepared({error, _} = Error, _Request) -> {reply, Error}.

@@ -5,6 +5,7 @@
 -export([store/1]).
 -export([erase/0]).
 -export([get/1]).
+-export([is_timeout/1]).
 
 -export_type([config/0, mode/0]).
 
@@ -47,6 +48,11 @@ get(Key) ->
         not_started -> emmap_error:not_started();
         #{Key := Value} -> Value
     end.
+
+%% @doc Whether a process can wait so long for a message.
+-spec is_timeout(term()) -> boolean().
+is_timeout(infinity) -> true;
+is_timeout(V) -> is_integer(V) andalso V >= 0 andalso V =< 16#ffffffff.
 
 %% Internal.
 
@@ -103,9 +109,6 @@ is_valid(cookie_file, V) -> V =:= default orelse is_path(V);
 is_valid(daemon_path, V) -> V =:= default orelse is_path(V);
 is_valid(daemon_args, V) -> is_list(V) andalso lists:all(fun is_path/1, V);
 is_valid(log_level, V) -> lists:member(V, [error, warning, notice, info, debug]).
-
-is_timeout(infinity) -> true;
-is_timeout(V) -> is_integer(V) andalso V >= 0 andalso V =< 16#ffffffff.
 
 is_positive(V) -> is_integer(V) andalso V > 0.
 

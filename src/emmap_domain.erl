@@ -23,7 +23,9 @@ refused(Numbered) ->
     end.
 
 refusal(subscription) ->
-    "no subscription of this process";
+    "no subscription of this process on this queue";
+refusal(size) ->
+    "no size for this queue: one with fixed_size needs it above 0";
 refusal(Domain) ->
     case lists:member(Domain, [position, positions, index, indices, deltas, where]) of
         true -> "outside the object";
@@ -52,9 +54,9 @@ of_object(update_counters, 2) -> [object, deltas];
 of_object(read_counters, 2) -> [object, indices];
 of_object(batch, 2) -> [object, requests];
 of_object(batch, 1) -> [requests];
-of_object(cast, 2) -> [handle, request];
+of_object(cast, 2) -> [handle, cast];
 of_object(Function, 2) when Function =:= call; Function =:= send_request -> [object, request];
-of_object(call, 3) -> [object, request, any];
+of_object(call, 3) -> [object, request, time_limit];
 of_object(Function, N) when Function =:= inc_counter; Function =:= dec_counter;
                           Function =:= set_counter; Function =:= read_counter ->
     lists:sublist([object, index, int64], N);
@@ -64,7 +66,7 @@ of_object(Function, 1) when Function =:= read_line; Function =:= truncate; Funct
 of_object(_Patomic, 3) -> [object, position, int64];
 of_object(_Function, N) -> [object | lists:duplicate(max(0, N - 1), any)].
 
-of_queue(open, 3) -> [name, natural, options];
+of_queue(open, 3) -> [name, size, options];
 of_queue(close, 1) -> [handle];
 of_queue(barrier, 1) -> [queue_with_handle];
 of_queue(push_async, 2) -> [queue_with_handle, any];
@@ -93,6 +95,7 @@ check(object, Arg) -> one_of(is_object(Arg), "neither a handle of this node nor 
 check(handle, Arg) -> one_of(is_handle(Arg), "not a handle of this node");
 check(name, Arg) -> one_of(emmap_name:is_name(Arg), "not a name: a string or a binary, not empty");
 check(natural, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
+check(size, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
 check(position, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
 check(index, Arg) -> one_of(is_natural(Arg), "not a non-negative integer");
 check(int64, Arg) -> one_of(is_int64(Arg), "not an integer of 64 bits");
@@ -115,8 +118,13 @@ check(timeout, Arg) -> one_of(is_natural(Arg) orelse Arg =:= infinity,
 check(lease, Arg) -> one_of(is_lease(Arg), "not a time: milliseconds above 0, infinity or default");
 check(subscription, Arg) -> one_of(is_reference(Arg), "not a reference");
 check(options, Arg) -> one_of(is_list(Arg), "not a list of options");
+check(time_limit, Arg) -> one_of(emmap_config:is_timeout(Arg),
+                                 "not a time: milliseconds below 2^32, or infinity");
 check(requests, Arg) -> one_of(is_proper(Arg), "not a list of requests");
-check(request, Arg) -> one_of(is_atom(Arg) orelse is_tuple(Arg), "not a request");
+check(request, Arg) -> one_of(emmap_request:is_request(Arg),
+                              "not a request; close and barrier are functions");
+check(cast, Arg) -> one_of(emmap_request:is_cast(Arg),
+                           "not a request, or one that waits; close and barrier are functions");
 check(advice, Arg) -> one_of(is_advice(Arg), "not an advice that file:advise/4 knows");
 check(where, Arg) -> one_of(is_where(Arg), "not a position: N, bof, cur, eof or a pair of these").
 

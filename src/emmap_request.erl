@@ -7,6 +7,8 @@
 -include_lib("kernel/include/file.hrl").
 
 -export([is_object/1]).
+-export([is_request/1]).
+-export([is_cast/1]).
 -export([call/2]).
 -export([call/3]).
 -export([call_as/3]).
@@ -37,6 +39,19 @@
 -spec is_object(term()) -> boolean().
 is_object(Obj) ->
     target(Obj) =/= {error, badarg}.
+
+%% @doc Whether this may be asked of an object. What ends its id or takes its casts' failures goes
+%% through the handle, which has to know.
+-spec is_request(term()) -> boolean().
+is_request(Request) when is_tuple(Request), Request =/= {} -> is_request(element(1, Request));
+is_request(Request) -> (is_atom(Request) orelse is_tuple(Request))
+                           andalso Request =/= close andalso Request =/= barrier.
+
+%% @doc Whether this may be asked without an answer. What waits is not done for a long time, and no
+%% barrier waits for it.
+-spec is_cast(term()) -> boolean().
+is_cast(Request) ->
+    is_request(Request) andalso waiting_time(Request) =:= 0.
 
 %% @doc The daemon's reply to a request on an object, within `call_timeout'.
 -spec call(object(), request()) -> outcome().
@@ -81,12 +96,9 @@ cast(F, Request) ->
 %% @doc Waits until all casts of this handle so far are done; the lost are told with the failed.
 -spec barrier(emmap_handle:handle()) -> outcome().
 barrier(F) ->
-    Sent = emmap_handle:is_handle(F) andalso emmap_handle:casts(F),
-    case call(F, barrier) of
-        {ok, {ok, Done, Failed, First}} ->
-            {ok, settled(emmap_handle:settle(F, Sent, Done), Failed, First)};
-        Other ->
-            Other
+    case emmap_handle:is_handle(F) of
+        true -> barrier(F, emmap_handle:casts(F));
+        false -> {ok, {error, badarg}}
     end.
 
 %% @doc A request whose reply gen_server:receive_response/2 and its like await.
@@ -156,6 +168,22 @@ with_object(Request, Id) when tuple_size(Request) > 0 -> erlang:insert_element(2
 with_object(Request, _Id) -> Request. % the daemon says what is wrong with it
 
 %% Internal.
+
+waiting_time({pop_wait, Time}) -> Time;
+waiting_time({pop_many, _, Time}) -> Time;
+waiting_time({take, Time}) -> Time;
+waiting_time({take, Time, _}) -> Time;
+waiting_time({take_many, _, Time}) -> Time;
+waiting_time({take_many, _, Time, _}) -> Time;
+waiting_time(_) -> 0.
+
+barrier(F, Sent) ->
+    case call(F, barrier) of
+        {ok, {ok, Done, Failed, First}} ->
+            {ok, settled(emmap_handle:settle(F, Sent, Done), Failed, First)};
+        Other ->
+            Other
+    end.
 
 %% Where a request on this object goes, and the object's word in it.
 target({#file_descriptor{} = F, _Count}) ->

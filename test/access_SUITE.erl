@@ -20,6 +20,8 @@ all() ->
      a_process_ends_with_its_handle, a_supervisor_starts_it_again, it_outlives_the_application,
      who_asks_for_a_time_waits_no_longer, processes_of_other_nodes_may_use_it,
      casts_need_a_handle,
+     what_the_handle_must_know_is_no_request, a_wrong_time_limit_does_nothing,
+     a_cast_does_not_wait,
      items_by_hand_come_out_as_they_went_in, big_items_come_to_all_who_ask, compressed_or_only_alike,
      a_subscription_begins_with_the_connection, a_lost_subscription_ends_quietly,
      a_subscription_is_of_one_process, a_subscription_is_of_one_queue, a_foreign_monitor_stays,
@@ -296,6 +298,44 @@ casts_need_a_handle(Config) ->
         [{'EXIT', {badarg, _}} = (catch Fun(Q))
          || Q <- ["casts_need_a_handle", {casts_need_a_handle, D}],
             Fun <- [fun(X) -> emmap_queue:push_async(X, c) end, fun emmap_queue:barrier/1]]
+    end).
+
+what_the_handle_must_know_is_no_request(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        ok = emmap:cast(Q, {ack, 4711}),
+        [{'EXIT', {badarg, [{emmap, Function, [Q | _], _} | _]}} = (catch emmap:Function(Q, Wrap(Request)))
+         || Request <- [close, barrier, {close}, {barrier}],
+            {Function, Wrap} <- [{call, fun(R) -> R end}, {cast, fun(R) -> R end},
+                                 {send_request, fun(R) -> R end}, {batch, fun(R) -> [R] end}]],
+        {error, {casts, #{failed := 1}}} = emmap_queue:barrier(Q),
+        0 = emmap_queue:length(Q),
+        {'EXIT', {badarg, [{emmap_queue, barrier, _, _} | _]}} = (catch emmap_queue:barrier({Q, 1})),
+        {'EXIT', {badarg, [{emmap_queue, open, _, _} | _] = Stack}} =
+            (catch emmap_queue:open("no_size", 0, [fixed_size])),
+        [2] = maps:keys(emmap_error:format_error(badarg, Stack))
+    end).
+
+a_wrong_time_limit_does_nothing(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        [begin
+             {'EXIT', {badarg, [{emmap, call, _, _} | _] = Stack}} =
+                 (catch emmap:call(Q, {push, a}, Timeout)),
+             [3] = maps:keys(emmap_error:format_error(badarg, Stack))
+         end || Timeout <- [-1, foo, 1.0, 16#100000000]],
+        0 = emmap_queue:length(Q),
+        ok = emmap:call(Q, {push, a}, 16#ffffffff),
+        a = emmap_queue:pop(Q)
+    end).
+
+a_cast_does_not_wait(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        [{'EXIT', {badarg, _}} = (catch emmap:cast(Q, Request))
+         || Request <- [{pop_wait, infinity}, {pop_wait, 1}, {pop_many, 1, 1}, {take, infinity},
+                        {take, 1, default}, {take_many, 1, 1}, {take_many, 1, 1, infinity}]],
+        ok = emmap_queue:push(Q, a),
+        ok = emmap:cast(Q, {pop_wait, 0}),
+        ok = emmap_queue:barrier(Q),
+        #{items := 0, waiting := 0} = emmap_queue:info(Q)
     end).
 
 %% Together their answers are longer than a message may be.

@@ -82,6 +82,9 @@ arguments_are_named_test_() ->
                    {patomic_add, ["f", 0, 1.0], 3, "64 bits"},
                    {patomic_cas, ["f", 0, x, 1], 3, "64 bits"},
                    {call, ["f", 3], 2, "request"},
+                   {call, ["f", close], 2, "functions"},
+                   {call, ["f", sync, -1], 3, "milliseconds"},
+                   {send_request, ["f", {barrier}], 2, "functions"},
                    {sync, [17], 1, "handle"}]].
 
 arguments_of_queues_are_named_test_() ->
@@ -100,6 +103,7 @@ arguments_of_queues_are_named_test_() ->
                    {close, [self()], 1, "handle"},
                    {open, [{q}, 0, []], 1, "name"},
                    {open, ["q", -1, []], 2, "non-negative"},
+                   {open, ["q", 0, [fixed_size]], 2, "fixed_size"},
                    {pop_wait, ["q", soon], 2, "milliseconds"},
                    {pop_many, ["q", 0], 2, "positive"},
                    {pop_many, ["q", 1, -1], 3, "milliseconds"},
