@@ -313,8 +313,9 @@ peek_buried(Q, Max) ->
 
 %% @doc Items come as messages `{emmap_queue, Sub, Id, Attempt, Item}', leased to this process, at
 %% most Credit of them not acked. `{'DOWN', Sub, process, _, _}': the connection was lost, subscribe
-%% again. `{emmap_queue, Sub, {error, Reason}}': the queue has failed. Items that were pushed
-%% compressed come as `{'$emmap_zip', Binary}'.
+%% again. `{emmap_queue, Sub, {error, Reason}}': the queue has failed, the subscription is over, and
+%% only its monitor is left, for erlang:demonitor/1. Items that were pushed compressed come as
+%% `{'$emmap_zip', Binary}'.
 -spec subscribe(queue(), Credit :: pos_integer()) -> {ok, subscription()} | {error, reason()}.
 subscribe(Q, Credit) ->
     emmap_result:tagged(emmap_subscription:subscribe(emmap_access:to(Q), Credit),

@@ -25,6 +25,7 @@ all() ->
      items_by_hand_come_out_as_they_went_in, big_items_come_to_all_who_ask, compressed_or_only_alike,
      a_subscription_begins_with_the_connection, a_lost_subscription_ends_quietly,
      a_subscription_is_of_one_process, a_subscription_is_of_one_queue, a_foreign_monitor_stays,
+     a_failed_queue_tells_its_subscribers,
      an_answer_that_is_none_is_an_exception,
      a_fold_leaves_what_it_has_lost, a_fold_is_deaf_to_the_casts_of_others,
      an_item_that_is_gone_is_told_by_a_fold, a_fold_leases_without_limit, funs_may_use_the_queue,
@@ -496,6 +497,23 @@ a_foreign_monitor_stays(Config) ->
         ok = until(fun() -> length(mailbox()) =:= 1 end),
         {'EXIT', {badarg, _}} = (catch emmap_queue:unsubscribe(Q, Monitor)),
         [{'DOWN', Monitor, process, Pid, normal}] = mailbox()
+    end).
+
+%% Its file is cut off by somebody else. Who has heard of it has no subscription any more.
+a_failed_queue_tells_its_subscribers(Config) ->
+    #{data_dir := Dir} = ?config(daemon, Config),
+    File = filename:join(Dir, "a_failed_queue_tells_its_subscribers"),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        {ok, Heard} = emmap_queue:subscribe(Q, 2),
+        {ok, Unheard} = emmap_queue:subscribe(Q, 2),
+        {ok, Cut} = file:open(File, [read, write, raw]),
+        ok = file:truncate(Cut),
+        ok = file:close(Cut),
+        {error, eio} = emmap_queue:push(Q, a),
+        receive {emmap_queue, Heard, {error, eio}} -> ok after ?DEADLINE -> error(deadline) end,
+        {'EXIT', {badarg, _}} = (catch emmap_queue:unsubscribe(Q, Heard)),
+        ok = emmap_queue:unsubscribe(Q, Unheard),
+        [] = mailbox()
     end).
 
 %%% Folds.

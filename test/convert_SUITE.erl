@@ -13,7 +13,7 @@ suite() ->
 all() ->
     [items_come_out_in_order, every_length_of_term_is_found, compressed_terms_are_kept,
      an_empty_queue_is_one, an_append_that_was_cut_off_is_ignored, what_is_none_is_left_alone,
-     the_old_file_stays, another_old_file_is_in_the_way, a_file_in_use_waits].
+     the_old_file_stays, a_name_opens_no_old_file, another_old_file_is_in_the_way, a_file_in_use_waits].
 
 init_per_suite(Config0) ->
     Config = emmap_test:start(Config0),
@@ -116,6 +116,23 @@ the_old_file_stays(Config) ->
     {ok, <<"EMMAPQ1\n", _/binary>>} = file:read_file(path(Config, "stays")),
     {ok, Names} = file:list_dir(filename:dirname(path(Config, "stays"))),
     [] = [Name || ".emmap-" ++ _ = Name <- Names].
+
+%% Such a file has nothing by which a request by name would know it: it has to be opened once.
+a_name_opens_no_old_file(Config) ->
+    File = old_file([term_to_binary(a), term_to_binary(b)]),
+    ok = file:write_file(path(Config, "by_name"), File),
+    on(?config(client, Config), fun() ->
+        {error, not_open} = emmap_queue:take("by_name")
+    end),
+    {ok, File} = file:read_file(path(Config, "by_name")),
+    on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open("by_name", 0, []),
+        ok = emmap_queue:close(Q),
+        {ok, 1, 1, a} = emmap_queue:take("by_name"),
+        ok = emmap_queue:ack("by_name", 1),
+        b = emmap_queue:pop("by_name")
+    end),
+    {ok, File} = file:read_file(path(Config, "by_name.nif")).
 
 another_old_file_is_in_the_way(Config) ->
     File = old_file([term_to_binary(a)]),

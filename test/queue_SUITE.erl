@@ -3,6 +3,7 @@
 -module(queue_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
+-include_lib("kernel/include/file.hrl").
 
 -compile([export_all, nowarn_export_all]).
 
@@ -30,7 +31,9 @@ groups() ->
           results_and_exceptions_are_as_documented, folds_look_at_all,
           a_fold_stops_where_it_is_told_to, a_fold_that_fails_loses_nothing,
           folds_by_name_take_all, the_names_of_old_work, batches_and_casts,
-          a_lost_connection_tells_of_lost_casts, what_is_given_is_checked,
+          a_lost_connection_tells_of_lost_casts, a_file_goes_with_its_last_handle,
+          a_handle_ends_with_its_owner, a_file_that_is_made_has_its_mode,
+          another_daemon_may_be_asked, nothing_is_durable_yet, a_handle_is_of_its_node, what_is_given_is_checked,
           a_queue_in_a_supervision_tree]},
         {messages, [],
          [a_name_is_enough, a_batch_is_answered_in_order, casts_are_done_in_order,
@@ -504,6 +507,92 @@ a_lost_connection_tells_of_lost_casts(Config) ->
                end,
         {ok, [kept | Casts]} = emmap_queue:pop_many(Q, 100),
         true = Casts =:= lists:seq(Lost + 1, 10)
+    end).
+
+a_file_goes_with_its_last_handle(Config) ->
+    #{data_dir := Dir} = ?config(daemon, Config),
+    File = filename:join(Dir, "unlinked"),
+    on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open("unlinked", 0, [auto_unlink]),
+        {ok, Second} = emmap_queue:open("unlinked", 0, []),
+        ok = emmap_queue:push(Q, a),
+        ok = emmap_queue:close(Q),
+        true = filelib:is_file(File),
+        a = emmap_queue:pop(Second),
+        ok = emmap_queue:close(Second),
+        ok = until(fun() -> not filelib:is_file(File) end),
+        {error, enoent} = emmap_queue:push("unlinked", b)
+    end).
+
+a_handle_ends_with_its_owner(Config) ->
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        Owner = spawn(fun() -> receive stop -> ok end end),
+        {ok, Owned} = emmap_queue:open("a_handle_ends_with_its_owner", 0, [{owner, Owner}]),
+        ok = emmap_queue:push(Owned, a),
+        Owner ! stop,
+        ok = until(fun() -> maps:get(handles, emmap_queue:info(Q)) =:= 1 end),
+        {error, closed} = emmap_queue:push(Owned, b),
+        {ok, [a]} = emmap_queue:pop_many(Q, 9)
+    end).
+
+a_file_that_is_made_has_its_mode(Config) ->
+    #{data_dir := Dir} = ?config(daemon, Config),
+    on(?config(client, Config), fun() ->
+        [begin
+             {ok, Q} = emmap_queue:open(Name, 0, Options),
+             ok = emmap_queue:close(Q),
+             {ok, #file_info{mode = Full}} = file:read_file_info(filename:join(Dir, Name)),
+             {Options, Mode} = {Options, Full band 8#777}
+         end || {Name, Options, Mode} <- [{"plain", [], 8#600}, {"group", [{chmod, 8#640}], 8#640},
+                                          {"group", [{chmod, 8#600}], 8#640}]]
+    end).
+
+another_daemon_may_be_asked(Config) ->
+    Dir = filename:join(?config(dir, Config), "of_another_daemon"),
+    ok = filelib:ensure_path(Dir),
+    Daemon = #{node := D} = emmap_test:daemon(Config, #{data_dir => Dir}),
+    on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open("elsewhere", 0, [{node, D}]),
+        ok = emmap_queue:push(Q, a),
+        {error, enoent} = emmap_queue:push("elsewhere", b),
+        {ok, Id, 1, a} = emmap_queue:take(Q),
+        ok = emmap_queue:ack(Q, Id),
+        {error, {not_connected, 'nobody@localhost'}} =
+            emmap_queue:open("elsewhere", 0, [{node, 'nobody@localhost'}]),
+        ok = emmap_queue:close(Q)
+    end),
+    true = filelib:is_file(filename:join(Dir, "elsewhere")),
+    _ = emmap_test:stop_daemon(Daemon),
+    ok.
+
+nothing_is_durable_yet(Config) ->
+    on(?config(client, Config), fun() ->
+        {error, enotsup} = emmap_queue:open("durable", 0, [{durability, sync}]),
+        {error, enoent} = emmap_queue:push("durable", a),
+        {ok, Q} = emmap_queue:open("durable", 0, [{durability, default}]),
+        ok = emmap_queue:close(Q)
+    end).
+
+a_handle_is_of_its_node(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    Other = emmap_test:node(Config, #{application => [{daemon, external}, {node, D}]}),
+    Q = on(?config(client, Config), fun() ->
+        {ok, Q} = emmap_queue:open("of_its_node", 0, []),
+        ok = emmap_queue:push(Q, a),
+        ok = persistent_term:put(a_handle_is_of_its_node, Q),
+        Q
+    end),
+    on(Other, fun() ->
+        [{'EXIT', {badarg, _}} = (catch apply(emmap_queue, Function, [Q | Args]))
+         || {Function, Args} <- [{push, [b]}, {push_async, [b]}, {barrier, []}, {pop, []},
+                                 {take, []}, {ack, [1]}, {length, []}, {subscribe, [1]},
+                                 {pop, [0, fun(_, N) -> {cont, N} end]},
+                                 {try_pop, [fun(I) -> I end]}, {close, []}]]
+    end),
+    on(?config(client, Config), fun() ->
+        Kept = persistent_term:get(a_handle_is_of_its_node),
+        {ok, [a]} = emmap_queue:pop_many(Kept, 9),
+        ok = emmap_queue:close(Kept)
     end).
 
 what_is_given_is_checked(Config) ->
