@@ -1,7 +1,8 @@
 %% @doc What a lane shows to every process of the node: how many casts it has not sent yet, and
 %% under which epoch (a number of each connection, 0 without one) it works.
 %%
-%% A node's board is made once and outlives its lanes, so that handles keep it.
+%% A node's board is made once and outlives its lanes, so that handles keep it. Beside it stand the
+%% casts that were too long to be taken in: the daemon does not count these.
 -module(emmap_board).
 
 -export([init/0]).
@@ -12,6 +13,8 @@
 -export([cast/1]).
 -export([casts_left/2]).
 -export([unsent_casts/1]).
+-export([refused/2]).
+-export([told_refused/2]).
 
 -export_type([board/0]).
 
@@ -66,3 +69,18 @@ casts_left(Board, N) ->
 -spec unsent_casts(board()) -> integer().
 unsent_casts(Board) ->
     atomics:get(Board, ?UNSENT).
+
+%% @doc A cast on the object of this id was too long to be taken in.
+-spec refused(node(), Id :: term()) -> ok.
+refused(Node, Id) ->
+    _ = ets:update_counter(?MODULE, {Node, Id}, [{2, 1}, {3, 1}], {{Node, Id}, 0, 0}),
+    ok.
+
+%% @doc How many such there were, and how many of them nobody was told of before.
+-spec told_refused(node(), Id :: term()) -> {non_neg_integer(), non_neg_integer()}.
+told_refused(Node, Id) ->
+    try ets:update_counter(?MODULE, {Node, Id}, [{2, 0}, {3, 0}, {3, 1, 0, 0}]) of
+        [All, New, 0] -> {All, New}
+    catch
+        error:badarg -> {0, 0}
+    end.

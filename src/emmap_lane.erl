@@ -310,6 +310,7 @@ next({Open, N, Bytes, S}) ->
 %% The next envelope first: the daemon works while replies are handed out.
 answered(Replies, Late, Open, N, Bytes, #lane{flight = Entries} = S) ->
     {Open1, N1, Bytes1, S1} = send_envelope(Open, N, Bytes, S#lane{flight = none}),
+    ok = refused_casts(Entries, Replies, S),
     ok = hand_out(Entries, Replies, Late),
     loop(Open1, N1, Bytes1, S1).
 
@@ -395,6 +396,16 @@ hand_out([{_, Ref, _} | Entries], [Reply | Replies]) ->
 hand_out([], []) ->
     ok.
 
+%% Nothing was done of a message that was too long.
+refused_casts(Entries, {error, _}, #lane{node = Node}) ->
+    lists:foreach(fun({_, [], Request}) when is_integer(element(2, Request)) ->
+                          emmap_board:refused(Node, element(2, Request));
+                     (_) ->
+                          ok
+                  end, Entries);
+refused_casts(_Entries, _Replies, _S) ->
+    ok.
+
 %% Those who are late get their answers from the daemon itself, at their aliases.
 without_late(_N, Entries, []) -> Entries;
 without_late(N, [_ | Entries], [N | Late]) -> without_late(N + 1, Entries, Late);
@@ -418,6 +429,7 @@ pump({Side, {_, _, Entry} = Item, Lines}, #lane{to = To, last_bulk = Last, bulk 
 bulk_answered(Id, Replies, Late, #lane{lines = Lines, bulk = Bulk} = S) ->
     {{Side, {_, Bytes, Entry}}, Rest} = maps:take(Id, Bulk),
     S1 = pump(S#lane{lines = emmap_line:done({Side, Bytes}, Lines), bulk = Rest}),
+    ok = refused_casts([Entry], Replies, S),
     ok = hand_out([Entry], Replies, Late),
     S1.
 

@@ -180,7 +180,9 @@ waiting_time(_) -> 0.
 barrier(F, Sent) ->
     case call(F, barrier) of
         {ok, {ok, Done, Failed, First}} ->
-            {ok, settled(emmap_handle:settle(F, Sent, Done), Failed, First)};
+            {Refused, New} = emmap_board:told_refused(emmap_handle:node(F), emmap_handle:id(F)),
+            Lost = emmap_handle:settle(F, Sent, Done + Refused),
+            {ok, settled(Lost, Failed + New, first(First, New))};
         Other ->
             Other
     end.
@@ -278,6 +280,9 @@ answered_at_once(Reply) ->
     Ref = erlang:monitor(process, init, [{alias, demonitor}]),
     Ref ! {[alias | Ref], Reply},
     Ref.
+
+first(none, New) when New > 0 -> {limit, max_frame};
+first(First, _New) -> First.
 
 settled(0, 0, _First) ->
     ok;

@@ -21,7 +21,7 @@ all() ->
      who_asks_for_a_time_waits_no_longer, processes_of_other_nodes_may_use_it,
      casts_need_a_handle,
      what_the_handle_must_know_is_no_request, a_wrong_time_limit_does_nothing,
-     a_cast_does_not_wait,
+     a_cast_does_not_wait, a_cast_that_is_too_long_has_failed,
      items_by_hand_come_out_as_they_went_in, big_items_come_to_all_who_ask, compressed_or_only_alike,
      a_subscription_begins_with_the_connection, a_lost_subscription_ends_quietly,
      a_subscription_is_of_one_process, a_subscription_is_of_one_queue, a_foreign_monitor_stays,
@@ -337,6 +337,24 @@ a_cast_does_not_wait(Config) ->
         ok = emmap:cast(Q, {pop_wait, 0}),
         ok = emmap_queue:barrier(Q),
         #{items := 0, waiting := 0} = emmap_queue:info(Q)
+    end).
+
+a_cast_that_is_too_long_has_failed(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    with_handle(Config, ?FUNCTION_NAME, fun(Q) ->
+        Long = binary:copy(<<1>>, 70000000),
+        ok = emmap_queue:push_async(Q, Long),
+        ok = emmap_queue:push_async(Q, a),
+        {error, {casts, #{failed := 1, lost := 0, first := {limit, max_frame}}}} =
+            emmap_queue:barrier(Q),
+        ok = emmap_queue:barrier(Q), % it is told once
+        ok = emmap:cast(Q, {ack, 4711}),
+        ok = emmap_queue:push_async(Q, Long),
+        {error, {casts, #{failed := 2, lost := 0, first := not_leased}}} = emmap_queue:barrier(Q),
+        ok = reconnected(D), % the next id has counts of its own
+        ok = emmap_queue:push_async(Q, b),
+        ok = emmap_queue:barrier(Q),
+        {ok, [a, b]} = emmap_queue:pop_many(Q, 9)
     end).
 
 %% Together their answers are longer than a message may be.
