@@ -109,11 +109,13 @@ next(S, Batch, P) ->
 
 %% S, if all that Fun is done with is done. Of what is not, the first is told.
 settled(S, #batch{acks = Acks}) ->
-    case [Failed || {Id, Ticket} <- lists:reverse(Acks),
-                    (Failed = acked(emmap_access:await(Ticket), Id)) =/= ok] of
-        [] -> {ok, S};
-        [First | _] -> First
-    end.
+    lists:foldr(fun({Id, Ticket}, Result) ->
+                    first_failed(Result, acked(emmap_access:await(Ticket), Id))
+                end, {ok, S}, Acks).
+
+first_failed(Result, ok) -> Result;
+first_failed({ok, _}, Failed) -> Failed;
+first_failed(Failed, _) -> Failed.
 
 give_back([{Id, _, _} | Rest], #pop{queue = Queue} = P) ->
     _ = emmap_access:call(Queue, {release, Id}),

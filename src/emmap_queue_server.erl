@@ -66,10 +66,11 @@ handle_info(Message, S) ->
 
 -spec terminate(term(), state()) -> ok.
 terminate(_Reason, #{queue := Q}) ->
-    try emmap_open:close(Q)
-    catch
-        _:_ -> ok % without the application the daemon has closed it
-    end.
+    _ = try emmap_open:close(Q)
+        catch
+            _:_ -> closed % without the application the daemon has done it
+        end,
+    ok.
 
 %% Internal.
 
