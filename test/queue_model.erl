@@ -50,7 +50,7 @@ option(lease_ms, N, Q) -> Q#queue{lease_ms = N}.
 -spec do(client(), term(), #queue{}) -> {term(), [told()], #queue{}}.
 do(C, Op, Q) ->
     {Answer, Q1} = op(Op, C, Q),
-    {Told, Q2} = serve(Q1),
+    {Told, Q2} = serve(rejoin(Q, Q1)),
     {Later, Q3} = serve(awake(Q2)),
     {Answer, Told ++ Later, Q3}.
 
@@ -451,6 +451,12 @@ decide_many(What, Ids, C, Q0) ->
     end.
 
 %%% The line.
+
+%% A subscriber without credit is in no line; with some it stands behind the others.
+rejoin(Before, #queue{line = Line} = Q) ->
+    Back = [S || #subscriber{} = S <- Line, lists:member(S, Before#queue.line),
+                 is_able(S, Q), not is_able(S, Before)],
+    Q#queue{line = (Line -- Back) ++ Back}.
 
 %% First come, first served; a subscriber goes behind the others.
 serve(#queue{line = Line} = Q0) ->
