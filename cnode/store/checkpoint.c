@@ -37,6 +37,14 @@ static bool wants_copy(const struct queue *q, unsigned log, const struct item *f
     return span > most && (q->items.bytes[log] - copied) * 2 < span;
 }
 
+/* What the item is. Its state word may be damaged: to copy that would make it look whole. */
+static uint64_t state_of_item(const struct item *item)
+{
+    return state_value(item->state == ITEM_BURIED ? STATE_BURIED : STATE_AVAILABLE, item->attempts,
+                       item->until);
+}
+
+/* The copy has the payload's hash from its original: damage of the payload stays what it is. */
 static enum err copy_to_shelf(struct object *o, const struct turn *t, struct item *item)
 {
     struct record_fields f;
@@ -44,8 +52,10 @@ static enum err copy_to_shelf(struct object *o, const struct turn *t, struct ite
     uint64_t pos;
     const uint64_t size = item->size;
     enum err e = record_head(o, t, item->log, item->pos, &f, &at);
+    if (e == OK && (f.seq != item->seq || record_size(f.length) != size))
+        e = ERR_DAMAGED;
     if (e == OK)
-        e = record_payload(o, t, &f, &at); /* the copy's hash would make damage look whole */
+        e = record_payload(o, t, &f, &at);
     if (e == OK)
         e = record_reserve(o, t, LOG_SHELF, &size, 1);
     if (e == OK)
@@ -55,8 +65,9 @@ static enum err copy_to_shelf(struct object *o, const struct turn *t, struct ite
     const struct draft d = {.kind = f.kind,
                             .seq = f.seq,
                             .time = f.time,
-                            .state = f.state & ((UINT64_C(1) << 40) - 1),
-                            .item = span_of(o->map.at + at.offset + sizeof f, f.length)};
+                            .state = state_of_item(item),
+                            .item = span_of(o->map.at + at.offset + sizeof f, f.length),
+                            .payload_hash = &f.payload_hash};
     e = record_append(o, t, LOG_SHELF, &d, &pos);
     if (e == OK)
         item->copy = pos;

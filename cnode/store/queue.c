@@ -674,6 +674,7 @@ enum err queue_take(struct object *o, const struct turn *t, const struct record 
         return e;
     queue_changed(q, t, 0);
     (*item)->attempts = attempts;
+    (*item)->until = 0;
     items_set(&q->items, *item, ITEM_LEASED);
     return OK;
 }

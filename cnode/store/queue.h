@@ -137,7 +137,7 @@ struct item {
     uint64_t time;
     uint32_t size; /* of the record */
     unsigned log;
-    uint64_t until;           /* seconds; of the delayed */
+    uint64_t until;           /* seconds; as the record has it */
     struct heap_node node;    /* in the heap of the ready or of the delayed */
     struct item *next, *prev; /* of the same log, by position; of the free ones */
 };

@@ -158,6 +158,7 @@ struct draft {
     uint64_t state; /* value */
     struct span prefix;
     struct span item;
+    const uint32_t *payload_hash; /* of a copy: what its original has; NULL: not known */
 };
 
 /* record_reserve makes room for n more records of these sizes, in the last extent or in one that is

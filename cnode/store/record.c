@@ -283,7 +283,9 @@ static enum err put_record(struct object *o, uint64_t offset, struct record_fiel
 static void seal(const struct queue *q, struct record_fields *f, unsigned log, uint64_t pos,
                  const struct draft *d)
 {
-    f->payload_hash = (uint32_t)hash_two(q->seed + f->seq, d->prefix, d->item);
+    f->payload_hash = d->payload_hash != NULL
+                          ? *d->payload_hash
+                          : (uint32_t)hash_two(q->seed + f->seq, d->prefix, d->item);
     f->header_hash = header_hash_of(q, f, log, pos);
     f->state = state_word(f->header_hash, d->state);
 }

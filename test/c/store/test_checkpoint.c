@@ -1,0 +1,102 @@
+/* Checkpoints: what goes to the shelf, when one is due, and syncs that fail beside requests. */
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "store/queue_inside.h"
+#include "support/check.h"
+#include "support/queue_file.h"
+#include "sys/os.h"
+
+/* An old item that somebody has, and so much behind it that the next checkpoint shelves it. */
+static struct item *old_item(struct queue_file *f)
+{
+    queue_file_push(f, 100, 1);
+    queue_file_push(f, 1000000, 10);
+    struct item *item = queue_file_take(f);
+    queue_file_pop(f, 10);
+    return item;
+}
+
+static uint8_t *record_of(struct queue_file *f, const struct item *item)
+{
+    uint64_t left;
+    const uint64_t offset = log_offset(&f->object.queue->logs[item->log], item->pos, &left);
+    assert_true(offset != NO_POSITION);
+    return f->object.map.at + offset;
+}
+
+static void a_damaged_state_word_does_not_reach_the_shelf(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    queue_file_make(&f);
+    struct item *item = old_item(&f);
+    assert_int_equal(queue_bury(&f.object, &f.now, item), OK);
+    record_of(&f, item)[offsetof(struct record_fields, state)] ^= 3; /* buried: done */
+    queue_file_checkpoint(&f);
+    assert_int_equal(item->log, LOG_SHELF);
+    queue_file_kill(&f);
+    queue_file_open(&f);
+    assert_int_equal(queue_file_look(&f).buried, 1);
+    assert_int_equal(queue_file_look(&f).damaged, 0);
+    assert_int_equal(queue_find(&f.object, 1)->attempts, 1);
+    queue_file_remove(&f);
+}
+
+static void a_shelved_item_keeps_its_delay(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    queue_file_make(&f);
+    struct item *item = old_item(&f);
+    assert_int_equal(queue_release(&f.object, &f.now, item, 5000), OK);
+    queue_file_checkpoint(&f);
+    assert_int_equal(item->log, LOG_SHELF);
+    queue_file_kill(&f);
+    queue_file_open(&f);
+    assert_int_equal(queue_wakes_at(&f.object), f.now.now_ms + 5000);
+    queue_file_remove(&f);
+}
+
+static struct os real;
+static int cut_fd;
+
+static int allocate_and_cut(int fd, off_t at, off_t len)
+{
+    const int result = real.allocate(fd, at, len);
+    return ftruncate(cut_fd, 8192) == 0 ? result : -1;
+}
+
+/* In a process of its own: a SIGBUS that nobody expects would end the test. */
+static void a_file_that_is_cut_while_items_are_shelved_fails(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    queue_file_make(&f);
+    old_item(&f);
+    assert_int_equal(checkpoint_go(&f.object, f.now.now_ms, true), CHECKPOINT_ALONE);
+    const pid_t child = fork();
+    if (child == 0) {
+        real = os;
+        cut_fd = f.object.map.fd;
+        os.allocate = allocate_and_cut;
+        checkpoint_run(&f.object);
+        _exit(f.object.failed ? 0 : 1);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    queue_file_kill(&f);
+    queue_file_remove(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_damaged_state_word_does_not_reach_the_shelf),
+        cmocka_unit_test(a_shelved_item_keeps_its_delay),
+        cmocka_unit_test(a_file_that_is_cut_while_items_are_shelved_fails),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
