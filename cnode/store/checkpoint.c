@@ -8,7 +8,6 @@
 
 #include "store/queue_inside.h"
 #include "sys/guard.h"
-#include "sys/log.h"
 #include "sys/os.h"
 
 /* --- copies ---------------------------------------------------------------------------------- */
@@ -350,16 +349,6 @@ static enum checkpoint after_slot(struct object *o)
     return q->checkpoint.n_punches > 0 ? wait_for(q, STEP_PUNCH) : after_holes(o);
 }
 
-/* What the disk has is unknown now; the copies that were made count for nothing. */
-static enum checkpoint fail(struct object *o)
-{
-    if (!o->failed)
-        log_error("queue \"%s\": cannot be synced; it is read-only until it is opened again",
-                  o->queue->name);
-    o->failed = true;
-    return rest(o->queue);
-}
-
 static bool is_due(const struct object *o, uint64_t now_ms)
 {
     const uint64_t due = checkpoint_due(o);
@@ -372,8 +361,8 @@ enum checkpoint checkpoint_go(struct object *o, uint64_t now_ms, bool force)
     struct checkpoint_state *c = &q->checkpoint;
     must(c->step == STEP_REST || c->ran);
     c->now_ms = now_ms;
-    if (c->step != STEP_REST && (o->failed || c->sync_failed))
-        return fail(o);
+    if (c->step != STEP_REST && o->failed)
+        return rest(q); /* the copies that were made count for nothing */
     switch (c->step) {
     case STEP_REST: return !o->failed && (force || is_due(o, now_ms)) ? begin(o) : CHECKPOINT_REST;
     case STEP_SHELVE: return begin_sync(o);
@@ -394,7 +383,7 @@ void checkpoint_run(struct object *o)
         shelve(o, LOG_SHELF);
         break;
     case STEP_SYNC:
-    case STEP_SLOT: c->sync_failed = map_sync(&o->map) != OK; break;
+    case STEP_SLOT: (void)queue_sync(o); break;
     case STEP_PUNCH: punch(o); break;
     case STEP_CUT: cut(o); break;
     case STEP_REST: break;

@@ -413,6 +413,8 @@ enum err object_sync(struct object *object)
 {
     if (object->failed)
         return ERR_EIO;
+    if (object->queue != NULL)
+        return queue_sync(object);
     enum err e = map_sync(&object->map);
     if (e != OK)
         object->failed = true; /* what the disk has is unknown now: no second try */

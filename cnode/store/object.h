@@ -3,6 +3,7 @@
 #ifndef STORE_OBJECT_H
 #define STORE_OBJECT_H
 
+#include <stdatomic.h>
 #include <sys/types.h>
 
 #include "store/nif_queue.h"
@@ -19,7 +20,7 @@ struct object {
     struct map map;
     dev_t dev; /* of a file that is mapped for all; else 0, 0 */
     ino_t ino;
-    bool failed;         /* a page or a sync failed: read-only until the next opening */
+    atomic_bool failed;  /* a page or a sync failed: read-only until the next opening */
     uint64_t count;      /* counters */
     struct queue *queue; /* of a queue */
 };

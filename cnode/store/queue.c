@@ -18,12 +18,25 @@ const struct queue_limits queue_limits = {.granule = 64 << 10,
 
 enum err queue_failed(struct object *o)
 {
-    if (!o->failed)
+    if (!atomic_exchange(&o->failed, true))
         log_error("queue \"%s\": a page of the file cannot be used; it is read-only until it is "
                   "opened again",
                   o->queue->name);
-    o->failed = true;
     return ERR_EIO;
+}
+
+/* Linux tells of a write that failed once, to whoever asks first: the next one is told only when
+ * everybody can see it. */
+enum err queue_sync(struct object *o)
+{
+    struct queue *q = o->queue;
+    pthread_mutex_lock(&q->syncs);
+    if (!o->failed && map_sync(&o->map) != OK && !atomic_exchange(&o->failed, true))
+        log_error("queue \"%s\": cannot be synced; it is read-only until it is opened again",
+                  q->name);
+    const bool failed = o->failed;
+    pthread_mutex_unlock(&q->syncs);
+    return failed ? ERR_EIO : OK;
 }
 
 void queue_changed(struct queue *q, const struct turn *t, uint64_t bytes)

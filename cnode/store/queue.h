@@ -95,6 +95,10 @@ enum err queue_recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY]);
  * stays. No checkpoint is under way. May wait. */
 void queue_close(struct object *o);
 
+/* queue_sync: as object_sync. A request's and that of a checkpoint run one after the other; after
+ * one that failed none succeeds. */
+enum err queue_sync(struct object *o);
+
 /* queue_configure stores other options, durably; may wait. */
 enum err queue_configure(struct object *o, const struct queue_change *change);
 const struct queue_options *queue_options(const struct object *o);

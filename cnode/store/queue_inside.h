@@ -3,6 +3,8 @@
 #ifndef STORE_QUEUE_INSIDE_H
 #define STORE_QUEUE_INSIDE_H
 
+#include <pthread.h>
+
 #include "store/format.h"
 #include "store/items.h"
 #include "store/put.h"
@@ -41,8 +43,7 @@ enum { PUNCHES = 64 };
 
 struct checkpoint_state {
     enum checkpoint_step step;
-    bool ran; /* checkpoint_run has done the step */
-    bool sync_failed;
+    bool ran;            /* checkpoint_run has done the step */
     bool wanted;         /* somebody waits for the end of one */
     bool clean;          /* it is the last */
     bool opening;        /* it is the first */
@@ -67,6 +68,7 @@ struct hint {
 struct queue {
     const struct queue_limits *limits;
     char *name;
+    pthread_mutex_t syncs; /* one at a time */
     uint8_t uuid[16];
     uint64_t seed; /* of all hashes of this file */
     uint64_t created;
@@ -202,6 +204,6 @@ enum err checkpoint_whole(struct object *o, uint64_t now_ms, bool clean);
  */
 
 enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY]);
-void queue_forget(struct queue *q); /* items, tables, space */
+void queue_forget(struct queue *q); /* what recover made: items, tables, space */
 
 #endif

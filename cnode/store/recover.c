@@ -520,6 +520,7 @@ enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
     struct queue *q = o->queue;
     const uint32_t most = 2 * header_extents_most(q->limits);
     const uint64_t granules = o->map.size / q->limits->granule;
+    pthread_mutex_init(&q->syncs, NULL);
     enum err e = granules < UINT32_MAX ? read_superblock(o, why) : ERR_EFBIG;
     if (e == OK)
         e = space_open(&q->space, (uint32_t)granules);
@@ -552,6 +553,7 @@ enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
 
 void queue_forget(struct queue *q)
 {
+    pthread_mutex_destroy(&q->syncs);
     items_fini(&q->items);
     space_close(&q->space);
     free(q->gaps.list);
@@ -571,10 +573,13 @@ enum err queue_open(struct object *o, const struct queue_limits *limits, const c
         return ERR_ENOMEM;
     o->queue->limits = limits;
     o->queue->name = strdup(name);
-    enum err e = o->queue->name == NULL ? ERR_ENOMEM : recover(o, now_ms, why);
-    if (e == OK)
-        return OK;
-    queue_forget(o->queue);
+    enum err e = ERR_ENOMEM;
+    if (o->queue->name != NULL) {
+        e = recover(o, now_ms, why);
+        if (e == OK)
+            return OK;
+        queue_forget(o->queue);
+    }
     free(o->queue->name);
     free(o->queue);
     o->queue = NULL;

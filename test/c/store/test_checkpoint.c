@@ -1,5 +1,9 @@
 /* Checkpoints: what goes to the shelf, when one is due, and syncs that fail beside requests. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "store/queue_inside.h"
@@ -91,12 +95,61 @@ static void a_file_that_is_cut_while_items_are_shelved_fails(void **state)
     queue_file_remove(&f);
 }
 
+static atomic_int syncs;
+
+static void wait_for_syncs(int n, int deadline_ms)
+{
+    const struct timespec ms = {.tv_nsec = 1000000};
+    for (int i = 0; syncs < n && i < deadline_ms; i++)
+        nanosleep(&ms, NULL);
+}
+
+/* As Linux has it: the first that asks is told, and here takes its time to say so. */
+static int told_once(int fd)
+{
+    (void)fd;
+    if (syncs++ > 0)
+        return 0;
+    wait_for_syncs(2, 100);
+    errno = EIO;
+    return -1;
+}
+
+static void *run_checkpoint(void *object)
+{
+    checkpoint_run(object);
+    return NULL;
+}
+
+static void no_sync_succeeds_after_one_beside_has_failed(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    pthread_t worker;
+    queue_file_make(&f);
+    queue_file_push(&f, 10, 1);
+    assert_int_equal(checkpoint_go(&f.object, f.now.now_ms, true), CHECKPOINT_BESIDE);
+    real = os;
+    os.sync = told_once;
+    syncs = 0;
+    assert_int_equal(pthread_create(&worker, NULL, run_checkpoint, &f.object), 0);
+    wait_for_syncs(1, 10000);
+    assert_int_equal(object_sync(&f.object), ERR_EIO);
+    assert_int_equal(object_writable(&f.object), ERR_EIO);
+    pthread_join(worker, NULL);
+    os = real;
+    assert_int_equal(syncs, 1); /* no second try */
+    assert_int_equal(checkpoint_go(&f.object, f.now.now_ms, false), CHECKPOINT_REST);
+    queue_file_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_damaged_state_word_does_not_reach_the_shelf),
         cmocka_unit_test(a_shelved_item_keeps_its_delay),
         cmocka_unit_test(a_file_that_is_cut_while_items_are_shelved_fails),
+        cmocka_unit_test(no_sync_succeeds_after_one_beside_has_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

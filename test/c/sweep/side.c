@@ -632,6 +632,7 @@ void side_recover(struct side *s)
         checkpoint_run(&s->live);
         go(s, false);
     }
+    s->disk.syncing = false; /* what has failed does not ask the disk again */
     while (s->live.failed && run_goes_on()) {
         disk_kill(&s->disk, &image);
         look_at(s, &image, false);
