@@ -84,7 +84,11 @@ static int by_number(const void *a, const void *b)
 {
     const struct numbered *x = a;
     const struct numbered *y = b;
-    return (x->seq > y->seq) - (x->seq < y->seq);
+    if (x->seq != y->seq)
+        return x->seq > y->seq ? 1 : -1;
+    if (x->item->log != y->item->log)
+        return x->item->log > y->item->log ? 1 : -1;
+    return (x->item->pos > y->item->pos) - (x->item->pos < y->item->pos);
 }
 
 void items_sort(struct items *all)
@@ -138,6 +142,12 @@ void items_remove(struct items *all, struct item *item)
 {
     const size_t place = items_place(all, item->seq);
     must(all->by_seq[place].item == item);
+    items_remove_at(all, place);
+}
+
+void items_remove_at(struct items *all, size_t place)
+{
+    struct item *item = all->by_seq[place].item;
     leave(all, item);
     all->by_seq[place].item = NULL;
     all->live--;

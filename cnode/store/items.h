@@ -38,11 +38,12 @@ bool items_room(struct items *all);
  * place at the end of the log. */
 struct item *items_add(struct items *all, uint64_t seq, unsigned log, uint64_t pos, uint32_t size);
 
-/* items_sort: numbers were added out of order. */
+/* items_sort: numbers were added out of order, perhaps one twice: by number, log and position. */
 void items_sort(struct items *all);
 
 void items_set(struct items *all, struct item *item, enum item_state state);
 void items_remove(struct items *all, struct item *item);
+void items_remove_at(struct items *all, size_t place); /* in by_seq */
 
 /* items_move: it is on the shelf now, at its end. */
 void items_shelve(struct items *all, struct item *item, uint64_t pos);

@@ -171,6 +171,7 @@ static enum err find_lesser(struct object *o, const struct turn *t,
 static enum err check_place(struct object *o, const struct turn *t, unsigned log, uint64_t seq,
                             uint64_t *pos, struct record_fields *f, struct spot *at)
 {
+    const uint64_t end_seq = log == LOG_MAIN ? o->queue->logs[log].tail_seq : UINT64_MAX;
     uint64_t until = NO_POSITION;
     uint64_t next = *pos + 8;
     enum err e = record_head(o, t, log, *pos, f, at);
@@ -182,7 +183,7 @@ static enum err check_place(struct object *o, const struct turn *t, unsigned log
         e = find_lesser(o, t, f, *pos, &until);
     if (e != OK && e != ERR_DAMAGED)
         return e;
-    if (e == OK && until == NO_POSITION && record_is_item(f))
+    if (e == OK && until == NO_POSITION && record_is_item(f) && f->seq < end_seq)
         return OK;
     if (e == OK)
         next = until == NO_POSITION ? *pos + record_size(f->length) : until;

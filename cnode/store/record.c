@@ -105,9 +105,12 @@ enum err record_head(struct object *o, const struct turn *t, unsigned log, uint6
 {
     uint64_t left;
     const struct queue *q = o->queue;
+    const uint64_t tail = q->logs[log].tail;
     const uint64_t offset = log_offset(&q->logs[log], pos, &left);
     if (offset == NO_POSITION || left < sizeof *f)
         return ERR_DAMAGED;
+    if (pos < tail && tail - pos < left)
+        left = tail - pos; /* what begins before the tail ends there */
     enum err e = record_ready(o, t, offset, sizeof *f);
     if (e != OK)
         return e;

@@ -70,6 +70,17 @@ enum err queue_make(int fd, const struct queue_limits *limits, const struct queu
 
 /* --- the slot -------------------------------------------------------------------------------- */
 
+/* No queue comes so far; from here on nothing that is added to a position or a number can wrap. */
+#define TOO_FAR (UINT64_C(1) << 62)
+
+/* The tail is in the last extent, and a JUMP has room there. */
+static bool tail_fits(const struct recordlog *log)
+{
+    if (log->n == 0)
+        return log->tail == log->end;
+    return log->tail >= log->table[log->n - 1].pos && log->tail + JUMP_BYTES <= log->end;
+}
+
 static bool load_log(struct queue *q, unsigned which, const struct log_fields *f,
                      const uint8_t *extents)
 {
@@ -92,8 +103,20 @@ static bool load_log(struct queue *q, unsigned which, const struct log_fields *f
         space_mark(&q->space, e.granule, e.count, GRANULE_USED);
         log_add(log, e.granule, e.count, most);
     }
-    return f->base <= f->head && f->head <= f->tail && f->tail <= log->end &&
+    return f->base <= f->head && f->head <= f->tail && tail_fits(log) &&
            (f->base | f->head | f->tail) % 8 == 0 && f->base % q->limits->granule == 0;
+}
+
+static bool is_possible(const struct queue *q, const struct slot_fields *f)
+{
+    const struct log_fields *main_log = &f->logs[LOG_MAIN];
+    const struct log_fields *shelf = &f->logs[LOG_SHELF];
+    const uint32_t most = header_extents_most(q->limits);
+    if (main_log->n_extents > most || shelf->n_extents > most - main_log->n_extents)
+        return false;
+    /* of each chain the last is the greatest, or load_log and adopt refuse it */
+    const uint64_t all = f->slot_seq | main_log->tail | main_log->tail_seq | shelf->tail | f->last;
+    return all < TOO_FAR && f->front_pos % 8 == 0;
 }
 
 /* Takes over what a slot says, if that can be. */
@@ -101,8 +124,7 @@ static bool adopt(struct queue *q, const uint8_t *page)
 {
     struct slot_fields f;
     memcpy(&f, page, sizeof f);
-    const uint32_t most = header_extents_most(q->limits);
-    if (f.logs[0].n_extents > most || f.logs[1].n_extents > most - f.logs[0].n_extents)
+    if (!is_possible(q, &f))
         return false;
     const uint32_t head_granules = header_granules(q->limits);
     space_mark(&q->space, 0, q->space.n, GRANULE_HOLE);
@@ -247,17 +269,17 @@ static enum err visit_item(struct object *o, struct scan *s, const struct record
     return OK;
 }
 
-/* Walks the main log, which is to be trusted so far. */
-static enum err walk(struct object *o, struct scan *s, uint64_t to, visit *call)
+/* Walks the main log, which is to be trusted so far: position and number where it ends. */
+static enum err walk(struct object *o, struct scan *s, struct scan to, visit *call)
 {
     enum err e = OK;
-    while (e == OK && s->pos < to) {
+    while (e == OK && s->pos < to.pos) {
         struct record_fields f;
         struct spot at;
         e = record_head(o, &patient, LOG_MAIN, s->pos, &f, &at);
         if (e == OK && f.kind == RECORD_JUMP)
             s->pos += record_size(f.length);
-        else if (e == OK && f.seq >= s->seq)
+        else if (e == OK && f.seq >= s->seq && f.seq < to.seq)
             e = visit_item(o, s, &f, &at, call);
         else if (e == OK || e == ERR_DAMAGED)
             e = skip(o, s);
@@ -335,7 +357,8 @@ static enum err accept(struct object *o, bool *accepted)
         *accepted = follow(o, &f, &at);
         return OK;
     }
-    if (!state_fits(f.header_hash, f.state))
+    if (!state_fits(f.header_hash, f.state) ||
+        log->end - log->tail < record_size(f.length) + JUMP_BYTES)
         return OK;
     *accepted = true;
     log->last = log->tail;
@@ -369,6 +392,32 @@ static enum err skip_on_shelf(struct object *o, uint64_t *pos)
     return OK;
 }
 
+/* Only items before the frontier are there. */
+static enum err visit_shelved(struct object *o, const struct record_fields *f,
+                              const struct spot *at)
+{
+    struct queue *q = o->queue;
+    const bool known = f->seq > 0 && f->seq < q->front_seq;
+    if (known && state_fits(f->header_hash, f->state))
+        return remember(o, f, at);
+    queue_lost(q, LOG_SHELF, at->pos, known ? f->seq : 0, 1);
+    return OK;
+}
+
+/* Of a number that is there twice the first place is believed. */
+static void lose_repeated(struct queue *q)
+{
+    struct items *all = &q->items;
+    items_sort(all);
+    for (size_t i = 1; i < all->n; i++) {
+        const struct item *item = all->by_seq[i].item;
+        if (item->seq != all->by_seq[i - 1].seq)
+            continue;
+        queue_lost(q, item->log, item->pos, item->seq, 1);
+        items_remove_at(all, i);
+    }
+}
+
 static enum err walk_shelf(struct object *o)
 {
     struct queue *q = o->queue;
@@ -382,13 +431,11 @@ static enum err walk_shelf(struct object *o)
             e = skip_on_shelf(o, &pos);
             continue;
         }
-        if (e == OK && f.kind != RECORD_JUMP && !state_fits(f.header_hash, f.state))
-            queue_lost(q, LOG_SHELF, pos, f.seq, 1);
-        else if (e == OK && f.kind != RECORD_JUMP)
-            e = remember(o, &f, &at);
+        if (e == OK && f.kind != RECORD_JUMP)
+            e = visit_shelved(o, &f, &at);
         pos += record_size(f.length);
     }
-    items_sort(&q->items);
+    lose_repeated(q);
     return e;
 }
 
@@ -467,13 +514,14 @@ static enum err read_logs(struct object *o)
     const uint64_t limit = most < old_tail ? most : old_tail;
     struct scan s = {.pos = log->head, .seq = log->head_seq};
     struct scan again = s;
-    enum err e = walk(o, &s, limit, find_frontier);
+    enum err e = walk(o, &s, (struct scan){.pos = limit, .seq = log->tail_seq}, find_frontier);
     if (e == OK && s.pos == old_tail)
         queue_lost(q, LOG_MAIN, s.pos, s.seq, log->tail_seq - s.seq);
     if (e == OK)
         e = find_tail(o);
+    const struct scan front = {.pos = q->front_pos, .seq = q->front_seq};
     if (e == OK)
-        e = walk(o, &again, q->front_pos, remember);
+        e = walk(o, &again, front, remember);
     if (e == OK)
         e = walk_shelf(o);
     /* the last state word that was read may be beyond the limit */

@@ -1,0 +1,225 @@
+/* Opening files that no queue of ours has written: what they say is refused or lost, never
+ * believed. */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "store/queue_inside.h"
+#include "support/check.h"
+#include "support/folder.h"
+#include "support/queue_file.h"
+#include "sys/hash.h"
+
+/* An item of 8 bytes at the end of the shelf, known in memory as one that was delivered. */
+static void shelve(struct queue_file *f, uint64_t seq)
+{
+    struct queue *q = f->object.queue;
+    const uint64_t size = record_size(8);
+    uint64_t pos;
+    assert_int_equal(record_reserve(&f->object, &f->now, LOG_SHELF, &size, 1), OK);
+    const struct draft d = {.kind = RECORD_ITEM,
+                            .seq = seq,
+                            .time = 1,
+                            .state = state_value(STATE_AVAILABLE, 1, 0),
+                            .item = span_of("12345678", 8)};
+    assert_int_equal(record_append(&f->object, &f->now, LOG_SHELF, &d, &pos), OK);
+    assert_true(items_room(&q->items));
+    items_set(&q->items, items_add(&q->items, seq, LOG_SHELF, pos, (uint32_t)size), ITEM_READY);
+}
+
+static void shelf_items_that_cannot_be_are_lost(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        uint64_t seqs[2];
+        uint64_t believed;
+    } shelves[] = {{"twice", {2, 2}, 1},
+                   {"behind the frontier", {100, 3}, 0},
+                   {"in the main log, too", {1, 2}, 1},
+                   {"none", {0, UINT64_MAX}, 0}};
+    for (size_t i = 0; i < sizeof shelves / sizeof shelves[0]; i++) {
+        struct queue_file f;
+        queue_file_make(&f);
+        queue_file_push(&f, 10, 3);
+        queue_file_take(&f);
+        queue_file_pop(&f, 1); /* 1 is leased, 2 is done, 3 is new */
+        shelve(&f, shelves[i].seqs[0]);
+        shelve(&f, shelves[i].seqs[1]);
+        queue_file_checkpoint(&f);
+        queue_file_kill(&f);
+        queue_file_open(&f);
+        const uint64_t believed = shelves[i].believed;
+        assert_int_equal(queue_file_look(&f).items, 2 + (i == 2 ? 1 : believed));
+        assert_int_equal(queue_file_look(&f).damaged, 2 - believed);
+        struct item *last = NULL;
+        struct item *item;
+        while ((item = queue_file_take(&f)) != NULL)
+            last = item;
+        assert_int_equal(last->seq, 3);
+        while ((item = queue_item_from(&f.object, 0)) != NULL)
+            assert_int_equal(queue_ack(&f.object, &f.now, item), OK);
+        assert_int_equal(queue_file_look(&f).items, 0);
+        queue_file_remove(&f);
+    }
+}
+
+/* Changes both slots, under good hashes. */
+static void edit_slots(struct queue_file *f, void (*change)(struct slot_fields *slot))
+{
+    static uint8_t page[4096];
+    struct superblock super;
+    int fd = open(folder_file(f->dir, "q"), O_RDWR);
+    assert_int_equal(pread(fd, &super, sizeof super, 0), sizeof super);
+    const struct queue q = {.limits = &queue_limits,
+                            .seed = hash_bytes(0, super.uuid, sizeof super.uuid)};
+    for (uint64_t i = 0; i < 2; i++) {
+        const uint64_t at = header_slot_at(&queue_limits, i);
+        assert_int_equal(pread(fd, page, sizeof page, (off_t)at), sizeof page);
+        change((void *)page);
+        header_seal(&q, page, at);
+        assert_int_equal(pwrite(fd, page, sizeof page, (off_t)at), sizeof page);
+    }
+    close(fd);
+}
+
+static void move(struct slot_fields *slot, uint64_t by)
+{
+    slot->logs[LOG_MAIN].base += by;
+    slot->logs[LOG_MAIN].head += by;
+    slot->logs[LOG_MAIN].tail += by;
+    slot->front_pos += by;
+}
+
+static void positions_near_the_end(struct slot_fields *slot)
+{
+    move(slot, -(slot->logs[LOG_MAIN].base + 2 * 65536));
+}
+
+static void positions_too_great(struct slot_fields *slot)
+{
+    move(slot, UINT64_C(1) << 62);
+}
+
+static void numbers_near_the_end(struct slot_fields *slot)
+{
+    slot->logs[LOG_MAIN].head_seq = slot->front_seq = slot->logs[LOG_MAIN].tail_seq =
+        UINT64_MAX - 1;
+}
+
+static void shelf_near_the_end(struct slot_fields *slot)
+{
+    struct log_fields *shelf = &slot->logs[LOG_SHELF];
+    shelf->base = shelf->head = shelf->tail = -(uint64_t)65536;
+}
+
+static void slot_number_near_the_end(struct slot_fields *slot)
+{
+    slot->slot_seq |= UINT64_C(1) << 63;
+}
+
+static void last_near_the_end(struct slot_fields *slot)
+{
+    slot->last = -(uint64_t)8;
+}
+
+static void tail_without_room_for_a_jump(struct slot_fields *slot)
+{
+    struct log_fields *log = &slot->logs[LOG_MAIN];
+    log->head = log->tail = slot->front_pos = log->base + 65536 - 48;
+}
+
+static void frontier_between_words(struct slot_fields *slot)
+{
+    slot->logs[LOG_MAIN].tail += 64;
+    slot->front_pos += 4;
+}
+
+static void slots_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    static void (*const changes[])(struct slot_fields * slot) = {
+        positions_near_the_end,       positions_too_great,      numbers_near_the_end,
+        shelf_near_the_end,           slot_number_near_the_end, last_near_the_end,
+        tail_without_room_for_a_jump, frontier_between_words};
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        struct queue_file f;
+        char why[QUEUE_WHY] = "";
+        queue_file_make(&f);
+        object_close(&f.object);
+        edit_slots(&f, changes[i]);
+        assert_int_equal(queue_file_try(&f, why), ERR_DAMAGED);
+        assert_string_equal(why, "neither header slot is whole");
+        queue_file_remove(&f);
+    }
+}
+
+static void last_room_for_a_jump(struct slot_fields *slot)
+{
+    struct log_fields *log = &slot->logs[LOG_MAIN];
+    log->head = log->tail = slot->front_pos = log->base + 65536 - JUMP_BYTES;
+}
+
+static void a_tail_with_room_for_a_jump_goes_on(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    queue_file_make(&f);
+    object_close(&f.object);
+    edit_slots(&f, last_room_for_a_jump);
+    queue_file_open(&f);
+    queue_file_push(&f, 10, 1);
+    queue_file_kill(&f);
+    queue_file_open(&f);
+    queue_file_pop(&f, 1);
+    queue_file_remove(&f);
+}
+
+/* Three records of 64 bytes are there. */
+static void lesser_tail_seq(struct slot_fields *slot)
+{
+    slot->logs[LOG_MAIN].tail_seq = 2;
+    slot->front_seq = slot->logs[LOG_MAIN].head_seq = 1;
+    slot->front_pos = slot->logs[LOG_MAIN].head;
+}
+
+static void lesser_tail(struct slot_fields *slot)
+{
+    struct log_fields *log = &slot->logs[LOG_MAIN];
+    log->tail -= 16;
+    log->head_seq = slot->front_seq = 1;
+    slot->front_pos = log->head;
+}
+
+static void records_beyond_the_tail_are_not_believed(void **state)
+{
+    (void)state;
+    static const struct {
+        void (*change)(struct slot_fields *slot);
+        uint64_t items, next;
+    } slots[] = {{lesser_tail_seq, 1, 2}, {lesser_tail, 2, 4}};
+    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
+        struct queue_file f;
+        queue_file_make(&f);
+        queue_file_push(&f, 16, 3);
+        object_close(&f.object);
+        edit_slots(&f, slots[i].change);
+        queue_file_open(&f);
+        assert_int_equal(queue_file_look(&f).items, slots[i].items);
+        assert_int_equal(queue_file_look(&f).next_id, slots[i].next);
+        queue_file_pop(&f, slots[i].items);
+        assert_null(queue_file_take(&f));
+        assert_int_equal(queue_file_look(&f).items, 0);
+        queue_file_remove(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shelf_items_that_cannot_be_are_lost),
+        cmocka_unit_test(slots_that_cannot_be_are_refused),
+        cmocka_unit_test(a_tail_with_room_for_a_jump_goes_on),
+        cmocka_unit_test(records_beyond_the_tail_are_not_believed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
