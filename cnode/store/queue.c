@@ -134,7 +134,7 @@ static enum err find_lesser(struct object *o, const struct turn *t,
 {
     const struct queue *q = o->queue;
     const uint64_t tail = q->logs[LOG_MAIN].tail;
-    const uint64_t most = pos + RECORD_LONGEST;
+    const uint64_t most = pos + record_size(RECORD_LONGEST);
     uint64_t end = pos; /* of what follows without a gap */
     uint64_t next = from->seq;
     uint32_t epoch = from->epoch;

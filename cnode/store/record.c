@@ -116,9 +116,8 @@ enum err record_head(struct object *o, const struct turn *t, unsigned log, uint6
         return e;
     if (!guard_copy(f, o->map.at + offset, sizeof *f))
         return queue_failed(o);
-    const bool known = record_is_item(f) || f->kind == RECORD_JUMP;
-    if (!known || f->length > RECORD_LONGEST || record_size(f->length) > left ||
-        f->header_hash != header_hash_of(q, f, log, pos))
+    const bool known = f->kind == RECORD_JUMP || (record_is_item(f) && f->length <= RECORD_LONGEST);
+    if (!known || record_size(f->length) > left || f->header_hash != header_hash_of(q, f, log, pos))
         return ERR_DAMAGED;
     *at = (struct spot){.log = log, .pos = pos, .offset = offset};
     return OK;

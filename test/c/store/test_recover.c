@@ -213,6 +213,57 @@ static void records_beyond_the_tail_are_not_believed(void **state)
     }
 }
 
+enum { LONG_EXTENT = (1 << 14) + 2 };
+
+static void long_extent(struct slot_fields *slot)
+{
+    struct log_fields *log = &slot->logs[LOG_MAIN];
+    struct extent_fields *extent = (void *)(slot + 1);
+    extent->count = LONG_EXTENT;
+    log->head = log->tail = slot->front_pos =
+        log->base + LONG_EXTENT * 65536 - (JUMP_BYTES + record_size(RECORD_LONGEST) - 8);
+}
+
+/* A JUMP before an item of the greatest length, which just did not fit. */
+static void put_long_jump(struct queue_file *f)
+{
+    struct slot_fields slot;
+    struct superblock super;
+    const struct extent_fields to = {.granule = 1 + LONG_EXTENT, .count = 1};
+    int fd = open(folder_file(f->dir, "q"), O_RDWR);
+    assert_int_equal(pread(fd, &super, sizeof super, 0), sizeof super);
+    assert_int_equal(pread(fd, &slot, sizeof slot, 4096), sizeof slot);
+    const uint64_t seed = hash_bytes(0, super.uuid, sizeof super.uuid);
+    const uint64_t pos = slot.logs[LOG_MAIN].tail;
+    const uint64_t left = slot.logs[LOG_MAIN].base + LONG_EXTENT * 65536 - pos;
+    struct record_fields jump = {.length = (uint32_t)(left - sizeof jump),
+                                 .kind = RECORD_JUMP,
+                                 .seq = 1,
+                                 .epoch = slot.epoch};
+    jump.payload_hash = (uint32_t)hash_bytes(seed + 1, &to, sizeof to);
+    jump.header_hash = (uint32_t)hash_bytes(seed + 2 * pos, &jump, RECORD_HASHED);
+    const off_t at = 65536 + (off_t)(pos - slot.logs[LOG_MAIN].base);
+    assert_int_equal(ftruncate(fd, (LONG_EXTENT + 2) * (off_t)65536), 0);
+    assert_int_equal(pwrite(fd, &jump, sizeof jump, at), sizeof jump);
+    assert_int_equal(pwrite(fd, &to, sizeof to, at + (off_t)sizeof jump), sizeof to);
+    close(fd);
+}
+
+static void a_jump_may_be_longer_than_the_longest_item(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    queue_file_make(&f);
+    object_close(&f.object);
+    edit_slots(&f, long_extent);
+    put_long_jump(&f);
+    queue_file_open(&f);
+    assert_int_equal(queue_file_look(&f).tail, (1 + LONG_EXTENT) * UINT64_C(65536));
+    queue_file_push(&f, 10, 1);
+    queue_file_pop(&f, 1);
+    queue_file_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +271,7 @@ int main(void)
         cmocka_unit_test(slots_that_cannot_be_are_refused),
         cmocka_unit_test(a_tail_with_room_for_a_jump_goes_on),
         cmocka_unit_test(records_beyond_the_tail_are_not_believed),
+        cmocka_unit_test(a_jump_may_be_longer_than_the_longest_item),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
