@@ -349,10 +349,11 @@ static enum checkpoint after_slot(struct object *o)
     return q->checkpoint.n_punches > 0 ? wait_for(q, STEP_PUNCH) : after_holes(o);
 }
 
+/* Also when the clock was set back: nobody knows how long ago the change was. */
 static bool is_due(const struct object *o, uint64_t now_ms)
 {
     const uint64_t due = checkpoint_due(o);
-    return due > 0 && due <= now_ms;
+    return due > 0 && (due <= now_ms || now_ms < o->queue->checkpoint.changed_ms);
 }
 
 enum checkpoint checkpoint_go(struct object *o, uint64_t now_ms, bool force)

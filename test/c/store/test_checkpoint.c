@@ -143,6 +143,24 @@ static void no_sync_succeeds_after_one_beside_has_failed(void **state)
     queue_file_remove(&f);
 }
 
+static void one_is_due_when_the_clock_was_set_back(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    queue_file_make(&f);
+    queue_file_push(&f, 10, 1);
+    const uint64_t now = f.now.now_ms;
+    assert_int_equal(checkpoint_due(&f.object), now + 1000);
+    assert_int_equal(checkpoint_go(&f.object, now + 999, false), CHECKPOINT_REST);
+    assert_int_equal(checkpoint_go(&f.object, now - 3600000, false), CHECKPOINT_BESIDE);
+    while (checkpoint_under_way(&f.object)) {
+        checkpoint_run(&f.object);
+        checkpoint_go(&f.object, now - 3600000, false);
+    }
+    assert_int_equal(checkpoint_due(&f.object), 0);
+    queue_file_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +168,7 @@ int main(void)
         cmocka_unit_test(a_shelved_item_keeps_its_delay),
         cmocka_unit_test(a_file_that_is_cut_while_items_are_shelved_fails),
         cmocka_unit_test(no_sync_succeeds_after_one_beside_has_failed),
+        cmocka_unit_test(one_is_due_when_the_clock_was_set_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
