@@ -184,6 +184,20 @@ static enum err grow(struct object *o, uint32_t count, uint32_t *granule)
     return OK;
 }
 
+static bool is_no_space(enum err e)
+{
+    return e == ERR_ENOSPC || e == ERR_EDQUOT || e == ERR_EFBIG;
+}
+
+/* Gives holes their space; where the disk has none, a higher run may still have its own. */
+static enum err back(struct object *o, uint32_t count, uint32_t *granule)
+{
+    const struct queue *q = o->queue;
+    const uint64_t size = q->limits->granule;
+    enum err e = map_back(&o->map, *granule * size, count * size);
+    return is_no_space(e) && space_find_backed(&q->space, count, granule) ? OK : e;
+}
+
 /* Free granules that have their space on the disk. */
 static enum err obtain(struct object *o, const struct turn *t, uint32_t count, uint32_t *granule)
 {
@@ -195,21 +209,16 @@ static enum err obtain(struct object *o, const struct turn *t, uint32_t count, u
         return ERR_WOULD_BLOCK;
     if (!found)
         e = grow(o, count, granule);
-    const uint64_t at = (uint64_t)*granule * q->limits->granule;
-    const uint64_t len = (uint64_t)count * q->limits->granule;
     if (e == OK && !backed)
-        e = map_back(&o->map, at, len);
+        e = back(o, count, granule);
     if (e != OK)
         return e;
+    const uint64_t len = (uint64_t)count * q->limits->granule;
     if (t->may_wait)
-        map_prepare(&o->map, at, len < PREPARE ? len : PREPARE);
+        map_prepare(&o->map, (uint64_t)*granule * q->limits->granule,
+                    len < PREPARE ? len : PREPARE);
     space_mark(&q->space, *granule, count, GRANULE_USED);
     return OK;
-}
-
-static bool is_no_space(enum err e)
-{
-    return e == ERR_ENOSPC || e == ERR_EDQUOT || e == ERR_EFBIG;
 }
 
 /* Each extent is at least an eighth of what is before it, so that their number stays small; where

@@ -57,17 +57,33 @@ bool space_is_free(const struct space *s, uint32_t granule, uint32_t count)
     return true;
 }
 
-bool space_find(const struct space *s, uint32_t count, uint32_t *granule)
+static bool is_backed(const struct space *s, uint32_t i)
+{
+    return s->use[i] == GRANULE_FREE;
+}
+
+static bool find(const struct space *s, bool (*fits)(const struct space *s, uint32_t i),
+                 uint32_t count, uint32_t *granule)
 {
     uint32_t run = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        run = is_free(s, i) ? run + 1 : 0;
+        run = fits(s, i) ? run + 1 : 0;
         if (run == count) {
             *granule = i + 1 - count;
             return true;
         }
     }
     return false;
+}
+
+bool space_find(const struct space *s, uint32_t count, uint32_t *granule)
+{
+    return find(s, is_free, count, granule);
+}
+
+bool space_find_backed(const struct space *s, uint32_t count, uint32_t *granule)
+{
+    return find(s, is_backed, count, granule);
 }
 
 uint32_t space_at_end(const struct space *s)

@@ -43,6 +43,9 @@ bool space_is_free(const struct space *s, uint32_t granule, uint32_t count);
 /* space_find gives the lowest run of free granules that is long enough; false without one. */
 bool space_find(const struct space *s, uint32_t count, uint32_t *granule);
 
+/* The same of those that have their space on the disk. */
+bool space_find_backed(const struct space *s, uint32_t count, uint32_t *granule);
+
 /* Free granules at the end of the file. */
 uint32_t space_at_end(const struct space *s);
 
