@@ -68,7 +68,7 @@ struct options_fields {
     uint16_t registered_len;
 };
 
-enum { OPTION_DURABLE = 1, OPTION_FIXED_SIZE = 2 };
+enum { OPTION_FIXED_SIZE = 2 };
 
 struct record_fields {
     uint32_t length;

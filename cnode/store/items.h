@@ -45,7 +45,7 @@ void items_set(struct items *all, struct item *item, enum item_state state);
 void items_remove(struct items *all, struct item *item);
 void items_remove_at(struct items *all, size_t place); /* in by_seq */
 
-/* items_move: it is on the shelf now, at its end. */
+/* items_shelve: it is on the shelf now, at its end. */
 void items_shelve(struct items *all, struct item *item, uint64_t pos);
 
 struct item *items_find(const struct items *all, uint64_t seq);

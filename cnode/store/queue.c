@@ -462,12 +462,11 @@ static enum err set_item(struct object *o, const struct turn *t, const struct it
 }
 
 /* Takes an item out whose record is not what was pushed. */
-static enum err lose_item(struct object *o, struct item *item)
+static void lose_item(struct object *o, struct item *item)
 {
     struct queue *q = o->queue;
     queue_lost(q, item->log, item->pos, item->seq, 1);
     items_remove(&q->items, item);
-    return OK;
 }
 
 /* Its payload is damaged, but not its header: done, so that it is never seen again. */
@@ -488,9 +487,7 @@ static enum err lose_payload(struct object *o, const struct turn *t, const struc
     return OK;
 }
 
-/* ERR_DAMAGED: it was, and is gone. */
-static enum err read_item(struct object *o, const struct turn *t, struct item *item,
-                          struct record *r)
+enum err queue_read(struct object *o, const struct turn *t, struct item *item, struct record *r)
 {
     struct record_fields f;
     struct spot at;
@@ -507,11 +504,6 @@ static enum err read_item(struct object *o, const struct turn *t, struct item *i
         return e;
     e = lose_payload(o, t, r);
     return e == OK ? ERR_DAMAGED : e;
-}
-
-enum err queue_read(struct object *o, const struct turn *t, struct item *item, struct record *r)
-{
-    return read_item(o, t, item, r);
 }
 
 /* Over what is damaged at the frontier to the next record of an item, or to the tail. */
@@ -534,14 +526,13 @@ static enum err pass_over(struct object *o, const struct turn *t)
 }
 
 /* A state word that does not fit: nobody knows what had become of the item. */
-static enum err lose_state(struct object *o, const struct record_fields *f, const struct spot *at)
+static void lose_state(struct object *o, const struct record_fields *f, const struct spot *at)
 {
     struct queue *q = o->queue;
     struct record r;
     queue_lost(q, LOG_MAIN, at->pos, f->seq, 1);
     queue_fill(o, f, at, NULL, &r);
     advance(q, &r);
-    return OK;
 }
 
 /* The record at the frontier; ERR_DAMAGED: it was passed over, there is another one now. */
@@ -586,7 +577,7 @@ static enum err next_at_front(struct object *o, const struct turn *t, struct rec
     struct queue *q = o->queue;
     struct heap_node *first = heap_first(&q->items.ready);
     if (first != NULL)
-        return read_item(o, t, (void *)((char *)first - offsetof(struct item, node)), r);
+        return queue_read(o, t, (void *)((char *)first - offsetof(struct item, node)), r);
     if (q->front_seq >= q->logs[LOG_MAIN].tail_seq)
         return ERR_EMPTY;
     return read_frontier(o, t, r);
@@ -626,13 +617,12 @@ enum err queue_pop(struct object *o, const struct turn *t, const struct record *
 }
 
 /* The record at the frontier gets an item in memory. */
-static struct item *pass_frontier(struct queue *q, const struct turn *t, const struct record *r)
+static struct item *pass_frontier(struct queue *q, const struct record *r)
 {
     struct item *item = items_add(&q->items, r->seq, LOG_MAIN, r->pos, r->size);
     item->time = r->time;
     item->attempts = r->attempts;
     advance(q, r);
-    queue_changed(q, t, r->size);
     return item;
 }
 
@@ -645,7 +635,7 @@ static enum err take_frontier(struct object *o, const struct turn *t, const stru
     enum err e = record_set_state(o, t, LOG_MAIN, r->pos, value);
     if (e != OK)
         return e;
-    *item = pass_frontier(q, t, r);
+    *item = pass_frontier(q, r);
     return OK;
 }
 
@@ -656,8 +646,10 @@ enum err queue_hold_front(struct object *o, const struct turn *t, const struct r
     *item = r->item;
     if (r->item == NULL && !items_room(&q->items))
         return ERR_ENOMEM;
-    if (r->item == NULL)
-        *item = pass_frontier(q, t, r);
+    if (r->item == NULL) {
+        *item = pass_frontier(q, r);
+        queue_changed(q, t, r->size);
+    }
     items_set(&q->items, *item, ITEM_LEASED);
     return OK;
 }
@@ -686,7 +678,7 @@ enum err queue_take(struct object *o, const struct turn *t, const struct record 
         e = set_item(o, t, r->item, value);
     if (e != OK)
         return e;
-    queue_changed(q, t, 0);
+    queue_changed(q, t, r->item == NULL ? r->size : 0);
     (*item)->attempts = attempts;
     (*item)->until = 0;
     items_set(&q->items, *item, ITEM_LEASED);

@@ -191,7 +191,7 @@ struct item *queue_find(const struct object *o, uint64_t seq);
 /* The item before the frontier with the least number that is seq or more. NULL: none. */
 struct item *queue_item_from(const struct object *o, uint64_t seq);
 
-/* queue_read shows an item that somebody has. ERR_DAMAGED: its bytes are not what was pushed; the
+/* queue_read shows an item before the frontier. ERR_DAMAGED: its bytes are not what was pushed; the
  * item is gone. */
 enum err queue_read(struct object *o, const struct turn *t, struct item *item, struct record *r);
 
