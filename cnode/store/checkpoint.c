@@ -135,9 +135,9 @@ static struct log_fields fields_of(const struct recordlog *log, uint64_t head, u
 static uint64_t damaged_before(const struct queue *q, const uint64_t heads[LOGS])
 {
     uint64_t n = q->damaged;
-    for (size_t i = 0; i < q->gaps.n; i++)
-        if (q->gaps.list[i].pos >= heads[q->gaps.list[i].log])
-            n -= q->gaps.list[i].count;
+    for (unsigned log = 0; log < LOGS; log++)
+        for (size_t i = q->gaps[log].n; i-- > 0 && q->gaps[log].list[i].pos >= heads[log];)
+            n -= q->gaps[log].list[i].count;
     return n;
 }
 
@@ -224,15 +224,6 @@ static void settle_copies(struct queue *q)
     }
 }
 
-static void forget_gaps(struct queue *q)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < q->gaps.n; i++)
-        if (q->gaps.list[i].pos >= q->logs[q->gaps.list[i].log].head)
-            q->gaps.list[n++] = q->gaps.list[i];
-    q->gaps.n = n;
-}
-
 static void give_up(struct queue *q)
 {
     const struct checkpoint_state *c = &q->checkpoint;
@@ -242,7 +233,7 @@ static void give_up(struct queue *q)
     }
     q->logs[LOG_MAIN].head_seq = c->head_seq;
     q->durable_front = c->front_pos;
-    forget_gaps(q);
+    queue_forget_lost(q);
 }
 
 /* Long runs of free granules that have space on the disk. */
@@ -446,10 +437,9 @@ enum err queue_erase(struct object *o, uint64_t now_ms)
         return e;
     }
     items_fini(&q->items);
-    q->front_pos = q->logs[LOG_MAIN].tail;
-    q->front_seq = q->logs[LOG_MAIN].tail_seq;
-    q->front_time = 0;
+    queue_move_front(q, q->logs[LOG_MAIN].tail, q->logs[LOG_MAIN].tail_seq);
     give_up(q);
-    q->gaps.n = 0;
+    for (unsigned log = 0; log < LOGS; log++)
+        q->gaps[log].n = q->gaps[log].before = q->gaps[log].lost_ahead = 0;
     return OK;
 }

@@ -53,16 +53,23 @@ const struct queue_options *queue_options(const struct object *o)
 
 /* --- what is lost ---------------------------------------------------------------------------- */
 
-static bool is_known(const struct queue *q, unsigned log, uint64_t pos)
+/* The first gap at the position or behind it. */
+static size_t gap_place(const struct gaps *gaps, uint64_t pos)
 {
-    for (size_t i = 0; i < q->gaps.n; i++)
-        if (q->gaps.list[i].log == log && q->gaps.list[i].pos == pos)
-            return true;
-    return false;
+    size_t from = 0;
+    size_t to = gaps->n;
+    while (from < to) {
+        const size_t mid = from + (to - from) / 2;
+        if (gaps->list[mid].pos < pos)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
 }
 
 /* Without memory for it the gap is only not found in this list: counted again after an opening. */
-static void note_gap(struct gaps *gaps, struct gap gap)
+static void note_gap(struct gaps *gaps, size_t place, struct gap gap, bool ahead)
 {
     if (gaps->n == gaps->cap) {
         const size_t cap = gaps->cap < 8 ? 16 : gaps->cap * 2;
@@ -72,7 +79,11 @@ static void note_gap(struct gaps *gaps, struct gap gap)
         gaps->list = list;
         gaps->cap = cap;
     }
-    gaps->list[gaps->n++] = gap;
+    memmove(gaps->list + place + 1, gaps->list + place, (gaps->n - place) * sizeof gap);
+    gaps->list[place] = gap;
+    gaps->n++;
+    gaps->before += !ahead;
+    gaps->lost_ahead += ahead ? gap.count : 0;
 }
 
 static void report(struct queue *q, uint64_t seq, uint64_t count)
@@ -89,20 +100,50 @@ static void report(struct queue *q, uint64_t seq, uint64_t count)
 
 void queue_lost(struct queue *q, unsigned log, uint64_t pos, uint64_t seq, uint64_t count)
 {
-    if (count == 0 || is_known(q, log, pos))
+    struct gaps *gaps = &q->gaps[log];
+    const size_t place = gap_place(gaps, pos);
+    const bool known = place < gaps->n && gaps->list[place].pos == pos;
+    if (count == 0 || known)
         return;
     report(q, seq, count);
-    note_gap(&q->gaps, (struct gap){.log = log, .pos = pos, .seq = seq, .count = count});
+    note_gap(gaps, place, (struct gap){.pos = pos, .seq = seq, .count = count},
+             log == LOG_MAIN && seq >= q->front_seq);
+}
+
+/* Numbers rise with positions: the gaps before the frontier come first. */
+static void pass_gaps(struct gaps *gaps, size_t to)
+{
+    while (gaps->before < to)
+        gaps->lost_ahead -= gaps->list[gaps->before++].count;
+}
+
+void queue_move_front(struct queue *q, uint64_t pos, uint64_t seq)
+{
+    struct gaps *gaps = &q->gaps[LOG_MAIN];
+    q->front_pos = pos;
+    q->front_seq = seq;
+    q->front_time = 0;
+    while (gaps->before < gaps->n && gaps->list[gaps->before].seq < seq)
+        pass_gaps(gaps, gaps->before + 1);
+}
+
+void queue_forget_lost(struct queue *q)
+{
+    for (unsigned log = 0; log < LOGS; log++) {
+        struct gaps *gaps = &q->gaps[log];
+        const size_t gone = gap_place(gaps, q->logs[log].head);
+        pass_gaps(gaps, gone);
+        gaps->before -= gone;
+        gaps->n -= gone;
+        if (gone > 0)
+            memmove(gaps->list, gaps->list + gone, gaps->n * sizeof *gaps->list);
+    }
 }
 
 /* Damaged items behind the frontier, as far as they have been seen. */
 static uint64_t lost_ahead(const struct queue *q)
 {
-    uint64_t n = 0;
-    for (size_t i = 0; i < q->gaps.n; i++)
-        if (q->gaps.list[i].seq >= q->front_seq)
-            n += q->gaps.list[i].count;
-    return n;
+    return q->gaps[LOG_MAIN].lost_ahead;
 }
 
 /* Of those behind the frontier. */
@@ -125,6 +166,86 @@ static enum err step(struct object *o, const struct turn *t, uint64_t *pos, stru
     return e;
 }
 
+/* A record and what follows it without a gap. */
+struct chain {
+    uint64_t pos;   /* where to look next */
+    uint64_t end;   /* of the last one */
+    uint64_t next;  /* the number that comes then */
+    uint32_t epoch; /* of the last one */
+    uint32_t last;  /* of the last that is not older */
+    uint64_t later; /* the first of a later life; NO_POSITION: none yet */
+    bool undone;    /* a lesser number was found */
+};
+
+static enum err follow_chain(struct object *o, const struct turn *t,
+                             const struct record_fields *from, uint64_t most, struct chain *c)
+{
+    const struct queue *q = o->queue;
+    while (c->pos <= c->end && c->pos < most && c->last != q->epoch) {
+        const uint64_t here = c->pos;
+        struct record_fields f;
+        enum err e = step(o, t, &c->pos, &f);
+        if (e != OK && e != ERR_DAMAGED)
+            return e;
+        if (e != OK || f.epoch < c->epoch)
+            continue;
+        if (f.epoch > from->epoch && c->later == NO_POSITION)
+            c->later = here;
+        c->undone = f.epoch > c->epoch && f.seq < c->next;
+        if (c->undone)
+            return OK;
+        if (here == c->end) {
+            c->end += record_size(f.length);
+            c->next = f.seq + record_is_item(&f);
+            c->epoch = f.epoch;
+        }
+        c->last = f.epoch;
+    }
+    return OK;
+}
+
+/* Does what is known hold for a search from there? */
+static bool is_of_use(const struct lesser *l, const struct chain *c, uint64_t tail)
+{
+    return l->tail == tail && l->epoch == c->epoch && l->from <= c->pos && c->pos <= l->to &&
+           l->first >= c->pos && l->least_pos >= c->pos;
+}
+
+/* Looks behind the chain until a lesser number is known or there is none. What was looked at is not
+ * looked at again for the next damaged place. */
+static enum err look_behind(struct object *o, const struct turn *t, uint64_t most,
+                            const struct chain *c)
+{
+    struct queue *q = o->queue;
+    struct lesser *l = &q->lesser;
+    const uint64_t tail = q->logs[LOG_MAIN].tail;
+    if (!is_of_use(l, c, tail))
+        *l = (struct lesser){.from = c->pos,
+                             .to = c->pos,
+                             .tail = tail,
+                             .epoch = c->epoch,
+                             .first = NO_POSITION,
+                             .least = UINT64_MAX,
+                             .least_pos = NO_POSITION};
+    while (l->least >= c->next && !l->over && l->to < most) {
+        const uint64_t here = l->to;
+        struct record_fields f;
+        enum err e = step(o, t, &l->to, &f);
+        if (e != OK && e != ERR_DAMAGED)
+            return e;
+        if (e != OK || f.epoch < l->epoch)
+            continue;
+        if (f.epoch > l->epoch && l->first == NO_POSITION)
+            l->first = here;
+        if (f.epoch > l->epoch && f.seq < l->least) {
+            l->least = f.seq;
+            l->least_pos = here;
+        }
+        l->over = f.epoch == q->epoch; /* what this life wrote is in order */
+    }
+    return OK;
+}
+
 /* A JUMP may pass over records that a power cut undid; where it is damaged they come to light. Such
  * a record, or one that follows it without a gap, is known by one of a later life with a lesser
  * number, that comes less than the longest record behind it. *until: the first of a later life, if
@@ -134,36 +255,26 @@ static enum err find_lesser(struct object *o, const struct turn *t,
 {
     const struct queue *q = o->queue;
     const uint64_t tail = q->logs[LOG_MAIN].tail;
-    const uint64_t most = pos + record_size(RECORD_LONGEST);
-    uint64_t end = pos; /* of what follows without a gap */
-    uint64_t next = from->seq;
-    uint32_t epoch = from->epoch;
-    uint32_t last = epoch;
-    uint64_t later = tail;
-    *until = NO_POSITION;
-    while (pos < tail && pos < most && last != q->epoch) { /* what this life wrote is in order */
-        const uint64_t here = pos;
-        struct record_fields f;
-        enum err e = step(o, t, &pos, &f);
-        if (e != OK && e != ERR_DAMAGED)
-            return e;
-        if (e != OK || f.epoch < epoch)
-            continue;
-        if (f.epoch > from->epoch && later == tail)
-            later = here;
-        if (f.epoch > epoch && f.seq < next) {
-            *until = later;
-            return OK;
-        }
-        if (here == end) {
-            end += record_size(f.length);
-            next = f.seq + record_is_item(&f);
-            epoch = f.epoch;
-        }
-        last = f.epoch;
+    const uint64_t longest = pos + record_size(RECORD_LONGEST);
+    const uint64_t most = longest < tail ? longest : tail;
+    struct chain c = {.pos = pos,
+                      .end = pos,
+                      .next = from->seq,
+                      .epoch = from->epoch,
+                      .last = from->epoch,
+                      .later = NO_POSITION};
+    enum err e = follow_chain(o, t, from, most, &c);
+    uint64_t to = c.pos;
+    if (e == OK && !c.undone && c.pos < most && c.last != q->epoch) {
+        e = look_behind(o, t, most, &c);
+        to = q->lesser.to;
+        c.undone = q->lesser.least < c.next;
+        c.later = c.later == NO_POSITION ? q->lesser.first : c.later;
     }
-    if (pos >= tail && q->logs[LOG_MAIN].tail_seq < next)
-        *until = later;
+    if (e != OK)
+        return e;
+    const bool undone = c.undone || (to >= tail && q->logs[LOG_MAIN].tail_seq < c.next);
+    *until = !undone ? NO_POSITION : c.later == NO_POSITION ? tail : c.later;
     return OK;
 }
 
@@ -433,9 +544,7 @@ void queue_fill(const struct object *o, const struct record_fields *f, const str
 
 static void advance(struct queue *q, const struct record *r)
 {
-    q->front_pos = r->pos + r->size;
-    q->front_seq = r->seq + 1;
-    q->front_time = 0;
+    queue_move_front(q, r->pos + r->size, r->seq + 1);
 }
 
 enum err queue_ready(struct object *o, const struct turn *t, const struct item *item)
@@ -519,9 +628,7 @@ static enum err pass_over(struct object *o, const struct turn *t)
         return e;
     const uint64_t seq = e == OK ? f.seq : log->tail_seq;
     queue_lost(q, LOG_MAIN, q->front_pos, q->front_seq, seq - q->front_seq);
-    q->front_pos = e == OK ? pos : log->tail;
-    q->front_seq = seq;
-    q->front_time = 0;
+    queue_move_front(q, e == OK ? pos : log->tail, seq);
     return OK;
 }
 
@@ -585,9 +692,11 @@ static enum err next_at_front(struct object *o, const struct turn *t, struct rec
 
 enum err queue_front(struct object *o, const struct turn *t, struct record *r)
 {
+    enum { PASSED_MOST = 1000 }; /* of a turn that may not wait */
+    unsigned passed = 0;
     enum err e;
     do
-        e = next_at_front(o, t, r);
+        e = t->may_wait || passed++ < PASSED_MOST ? next_at_front(o, t, r) : ERR_WOULD_BLOCK;
     while (e == ERR_DAMAGED);
     return e;
 }

@@ -13,16 +13,29 @@
 
 /* Items that are gone by damage, between head and tail: found again at the next opening. */
 struct gap {
-    unsigned log;
     uint64_t pos; /* where it was found */
     uint64_t seq; /* the first of them */
     uint64_t count;
 };
 
+/* Those of one log. */
 struct gaps {
-    struct gap *list;
+    struct gap *list; /* by position */
     size_t n;
     size_t cap;
+    size_t before;       /* so many of them begin before the frontier */
+    uint64_t lost_ahead; /* items of the others */
+};
+
+/* What is known of the main log's records between two places: of those of a later life. */
+struct lesser {
+    uint64_t from, to;
+    uint64_t tail;  /* of the log then */
+    uint32_t epoch; /* later than this */
+    bool over;      /* the last one is of this life: behind it all are in order */
+    uint64_t first; /* where the first stands; NO_POSITION: none */
+    uint64_t least; /* the least number; UINT64_MAX: none */
+    uint64_t least_pos;
 };
 
 enum checkpoint_step {
@@ -83,7 +96,8 @@ struct queue {
     uint64_t front_time; /* when the item there was pushed; 0: not looked at */
     uint64_t durable_front;
     struct items items;
-    struct gaps gaps;
+    struct gaps gaps[LOGS];
+    struct lesser lesser;
     uint64_t popped, acked, dropped, dead, damaged;
     struct checkpoint_state checkpoint;
     struct hint forward, backward;
@@ -182,6 +196,9 @@ enum err queue_failed(struct object *o);
 /* A change of so many bytes was made. */
 void queue_changed(struct queue *q, const struct turn *t, uint64_t bytes);
 
+/* The frontier is here now. */
+void queue_move_front(struct queue *q, uint64_t pos, uint64_t seq);
+
 /* queue_resync finds the next record of an item, seq or more, after a damaged place of a log.
  * ERR_EMPTY: none before the tail. */
 enum err queue_resync(struct object *o, const struct turn *t, unsigned log, uint64_t seq,
@@ -189,6 +206,9 @@ enum err queue_resync(struct object *o, const struct turn *t, unsigned log, uint
 
 /* Items seq to seq + count - 1 are lost at this position; told once. Number 0: unknown which. */
 void queue_lost(struct queue *q, unsigned log, uint64_t pos, uint64_t seq, uint64_t count);
+
+/* What was lost before the heads of the logs is told nobody any more. */
+void queue_forget_lost(struct queue *q);
 
 /* What the caller sees of a record. */
 void queue_fill(const struct object *o, const struct record_fields *f, const struct spot *at,

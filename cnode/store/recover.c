@@ -292,10 +292,8 @@ static enum err find_frontier(struct object *o, const struct record_fields *f,
                               const struct spot *at)
 {
     struct queue *q = o->queue;
-    if (f->state != 0 && at->pos >= q->front_pos) {
-        q->front_pos = at->pos + record_size(f->length);
-        q->front_seq = f->seq + 1;
-    }
+    if (f->state != 0 && at->pos >= q->front_pos)
+        queue_move_front(q, at->pos + record_size(f->length), f->seq + 1);
     return OK;
 }
 
@@ -593,6 +591,7 @@ enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
     settle_totals(o);
     q->durable_front = q->front_pos;
     q->epoch++;
+    q->lesser = (struct lesser){.tail = 0};
     q->checkpoint.opening = true;
     e = checkpoint_whole(o, now_ms, false);
     q->checkpoint.opening = false;
@@ -604,7 +603,8 @@ void queue_forget(struct queue *q)
     pthread_mutex_destroy(&q->syncs);
     items_fini(&q->items);
     space_close(&q->space);
-    free(q->gaps.list);
+    for (unsigned log = 0; log < LOGS; log++)
+        free(q->gaps[log].list);
     free(q->tables[0]);
     free(q->tables[1]);
     free(q->checkpoint.page);

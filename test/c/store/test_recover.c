@@ -8,6 +8,8 @@
 #include "support/folder.h"
 #include "support/queue_file.h"
 #include "sys/hash.h"
+#include "sys/log.h"
+#include "sys/os.h"
 
 /* An item of 8 bytes at the end of the shelf, known in memory as one that was delivered. */
 static void shelve(struct queue_file *f, uint64_t seq)
@@ -224,43 +226,90 @@ static void long_extent(struct slot_fields *slot)
         log->base + LONG_EXTENT * 65536 - (JUMP_BYTES + record_size(RECORD_LONGEST) - 8);
 }
 
-/* A JUMP before an item of the greatest length, which just did not fit. */
-static void put_long_jump(struct queue_file *f)
+static int pretend(int fd, off_t at, off_t len)
 {
-    struct slot_fields slot;
-    struct superblock super;
-    const struct extent_fields to = {.granule = 1 + LONG_EXTENT, .count = 1};
-    int fd = open(folder_file(f->dir, "q"), O_RDWR);
-    assert_int_equal(pread(fd, &super, sizeof super, 0), sizeof super);
-    assert_int_equal(pread(fd, &slot, sizeof slot, 4096), sizeof slot);
-    const uint64_t seed = hash_bytes(0, super.uuid, sizeof super.uuid);
-    const uint64_t pos = slot.logs[LOG_MAIN].tail;
-    const uint64_t left = slot.logs[LOG_MAIN].base + LONG_EXTENT * 65536 - pos;
-    struct record_fields jump = {.length = (uint32_t)(left - sizeof jump),
-                                 .kind = RECORD_JUMP,
-                                 .seq = 1,
-                                 .epoch = slot.epoch};
-    jump.payload_hash = (uint32_t)hash_bytes(seed + 1, &to, sizeof to);
-    jump.header_hash = (uint32_t)hash_bytes(seed + 2 * pos, &jump, RECORD_HASHED);
-    const off_t at = 65536 + (off_t)(pos - slot.logs[LOG_MAIN].base);
-    assert_int_equal(ftruncate(fd, (LONG_EXTENT + 2) * (off_t)65536), 0);
-    assert_int_equal(pwrite(fd, &jump, sizeof jump, at), sizeof jump);
-    assert_int_equal(pwrite(fd, &to, sizeof to, at + (off_t)sizeof jump), sizeof to);
-    close(fd);
+    (void)fd;
+    (void)at;
+    (void)len;
+    return 0;
 }
 
+/* The JUMP before an item of the greatest length, which just did not fit. */
 static void a_jump_may_be_longer_than_the_longest_item(void **state)
 {
     (void)state;
     struct queue_file f;
+    struct record_fields read;
+    struct spot at;
+    uint64_t left;
     queue_file_make(&f);
     object_close(&f.object);
     edit_slots(&f, long_extent);
-    put_long_jump(&f);
+    assert_int_equal(truncate(folder_file(f.dir, "q"), (LONG_EXTENT + 1) * (off_t)65536), 0);
+    const struct os real = os;
+    os.allocate = pretend; /* the file stays a hole */
     queue_file_open(&f);
-    assert_int_equal(queue_file_look(&f).tail, (1 + LONG_EXTENT) * UINT64_C(65536));
-    queue_file_push(&f, 10, 1);
-    queue_file_pop(&f, 1);
+    const struct queue *q = f.object.queue;
+    const uint64_t pos = q->logs[LOG_MAIN].tail;
+    const uint64_t offset = log_offset(&q->logs[LOG_MAIN], pos, &left);
+    struct record_fields jump = {
+        .length = (uint32_t)(left - sizeof jump), .kind = RECORD_JUMP, .seq = 1};
+    assert_true(jump.length > RECORD_LONGEST);
+    jump.header_hash = (uint32_t)hash_bytes(q->seed + 2 * pos, &jump, RECORD_HASHED);
+    memcpy(f.object.map.at + offset, &jump, sizeof jump);
+    assert_int_equal(record_head(&f.object, &f.now, LOG_MAIN, pos, &read, &at), OK);
+    assert_int_equal(read.length, jump.length);
+    os = real;
+    queue_file_kill(&f);
+    queue_file_remove(&f);
+}
+
+/* Changes a byte of every second item's record, or of every one's, and leaves the file so. */
+static void damage(struct queue_file *f, size_t every, size_t byte)
+{
+    const struct recordlog *log = &f->object.queue->logs[LOG_MAIN];
+    struct record_fields r;
+    struct spot at;
+    size_t n = 0;
+    for (uint64_t pos = log->head; pos < log->tail; pos += record_size(r.length)) {
+        assert_int_equal(record_head(&f->object, &f->now, LOG_MAIN, pos, &r, &at), OK);
+        if (record_is_item(&r) && n++ % every == 0)
+            f->object.map.at[at.offset + byte] ^= 0x5a;
+    }
+    queue_file_kill(f);
+}
+
+/* A search of the whole log for each of them would take minutes. */
+static void much_damage_is_passed_over_in_time(void **state)
+{
+    (void)state;
+    enum { N = 60000, LIMIT_S = 20 };
+    struct queue_file f;
+    struct record r;
+    const struct turn loop = {.now_ms = 1700000000000, .may_wait = false};
+    assert_true(log_open("/dev/null"));
+    queue_file_make(&f);
+    queue_file_push(&f, 8, N);
+    object_close(&f.object);
+    queue_file_open(&f); /* the records are those of an earlier life */
+    damage(&f, 2, offsetof(struct record_fields, time));
+    alarm(LIMIT_S);
+    queue_file_open(&f);
+    assert_int_equal(queue_file_look(&f).items, N / 2);
+    assert_int_equal(queue_file_look(&f).damaged, N / 2);
+    queue_file_pop(&f, N / 2);
+    assert_null(queue_file_take(&f));
+    queue_file_push(&f, 8, N);
+    queue_file_checkpoint(&f);
+    damage(&f, 1, offsetof(struct record_fields, state));
+    queue_file_open(&f);
+    assert_int_equal(queue_file_look(&f).items, 0);
+    assert_int_equal(queue_front(&f.object, &loop, &r), ERR_WOULD_BLOCK);
+    assert_int_equal(queue_file_look(&f).items, 0);
+    assert_int_equal(queue_front(&f.object, &f.now, &r), ERR_EMPTY);
+    assert_int_equal(queue_file_look(&f).items, 0);
+    assert_int_equal(queue_file_look(&f).damaged, N / 2 + N);
+    alarm(0);
     queue_file_remove(&f);
 }
 
@@ -272,6 +321,7 @@ int main(void)
         cmocka_unit_test(a_tail_with_room_for_a_jump_goes_on),
         cmocka_unit_test(records_beyond_the_tail_are_not_believed),
         cmocka_unit_test(a_jump_may_be_longer_than_the_longest_item),
+        cmocka_unit_test(much_damage_is_passed_over_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
