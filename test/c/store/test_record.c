@@ -60,10 +60,31 @@ static void a_full_disk_leaves_the_space_that_the_file_has(void **state)
     queue_file_remove(&f);
 }
 
+/* As old bytes of a granule that is used again, or the other log's, would be. */
+static void a_record_counts_only_where_it_was_put(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    struct record_fields r;
+    struct spot at;
+    uint64_t left;
+    queue_file_make(&f);
+    queue_file_push(&f, 8, 2);
+    const struct recordlog *log = &f.object.queue->logs[LOG_MAIN];
+    assert_int_equal(record_head(&f.object, &f.now, LOG_MAIN, log->head, &r, &at), OK);
+    const uint64_t size = record_size(r.length);
+    uint8_t *there = f.object.map.at + log_offset(log, log->head + size, &left);
+    memcpy(there, f.object.map.at + at.offset, size);
+    assert_int_equal(record_head(&f.object, &f.now, LOG_MAIN, log->head + size, &r, &at),
+                     ERR_DAMAGED);
+    queue_file_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_disk_leaves_the_space_that_the_file_has),
+        cmocka_unit_test(a_record_counts_only_where_it_was_put),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
