@@ -245,8 +245,9 @@ who_asks_for_a_time_waits_no_longer(Config) ->
     Application = [{daemon, external}, {node, D}, {call_timeout, 100}],
     Other = emmap_test:start_node(Config, #{application => Application}),
     on(Other, fun() ->
-        [{'EXIT', {timeout, _}} = (catch emmap_queue:pop_wait(Q, infinity))
-         || Q <- [{timely, Client}, "timely"]],
+        {'EXIT', {timeout, {emmap_queue, pop_wait, _}}} = (catch emmap_queue:pop_wait("timely", infinity)),
+        {'EXIT', {timeout, {gen_server, call, [_, _, 100]}}} =
+            (catch emmap_queue:pop_wait({timely, Client}, infinity)),
         ok
     end),
     ok = emmap_test:stop_node(Other),
