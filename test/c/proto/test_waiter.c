@@ -180,7 +180,8 @@ static int resident_behind_gate(void *at, size_t len)
     return real.resident(at, len);
 }
 
-/* The next worker that touches the file waits: any, or one that looks for something for a waiter. */
+/* The next worker that touches the file waits: any, or one that looks for something for a waiter.
+ */
 static void close_gate(bool waiters)
 {
     sem_init(&gate, 0, 0);
