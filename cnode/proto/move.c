@@ -211,17 +211,6 @@ static void send_items(struct entry *e)
 /* --- in a worker that has the object -----------------------------------------------------------
  */
 
-/* A file may hold anything; what travels as a request has to be a term. */
-static enum err put_item(struct object *o, struct buf *to, const struct record *r)
-{
-    const size_t from = to->len;
-    enum err e = want_put(o, to, SHAPE_ITEM, r, 0);
-    if (e != OK)
-        return e;
-    const struct span item = span_of(to->at + from, to->len - from);
-    return term_check(item) == item.len ? OK : ERR_BADARG;
-}
-
 static enum err put_request(struct object *o, struct move *m, const struct record *r)
 {
     struct queue_info info;
@@ -233,7 +222,7 @@ static enum err put_request(struct object *o, struct move *m, const struct recor
     reply_binary(&m->request, span_of(info.uuid, sizeof info.uuid));
     reply_uint64(&m->request, r->seq);
     reply_uint64(&m->request, r->item->attempts);
-    enum err e = put_item(o, &m->request, r);
+    enum err e = want_put(o, &m->request, SHAPE_ITEM, r, 0);
     if (e != OK)
         buf_cut(&m->request, from);
     return e;
@@ -243,11 +232,15 @@ static void read_item(struct object *o, struct move *m, const struct turn *t, st
 {
     struct record r;
     enum err e = queue_read(o, t, item, &r);
+    if (e == ERR_DAMAGED)
+        return; /* and gone */
     if (e == OK)
         e = put_request(o, m, &r);
     if (e == OK)
         m->items[m->n++] = item;
-    else if (e != ERR_DAMAGED && !o->failed)
+    else if (e == ERR_DAMAGED)
+        (void)queue_damaged(o, t, &r);
+    else if (!o->failed)
         (void)queue_bury(o, t, item);
 }
 

@@ -400,9 +400,12 @@ static enum err look(struct call *c, step *to, uint64_t seq, enum want_shape sha
     while (e == OK && n < max) {
         struct record r;
         e = to(c->object, &t, seq, &r);
-        if (e == OK)
+        const bool found = e == OK;
+        if (found)
             e = want_put(c->object, c->out, shape, &r, r.attempts);
         n += e == OK;
+        if (found && e == ERR_DAMAGED)
+            e = OK; /* told when it comes up for delivery */
         seq = e == OK ? r.seq : seq;
         if (e == OK && !move_on(to, &seq))
             break;

@@ -23,6 +23,8 @@ static enum err put_bytes_of(struct object *o, struct buf *out, struct span item
         o->failed = true;
         return ERR_EIO;
     }
+    if (term_check(span_of(to, item.len)) != item.len)
+        return ERR_DAMAGED;
     out->len += item.len;
     return OK;
 }
@@ -143,15 +145,11 @@ static bool is_long(const struct object *o, const struct want *w)
     return w->max > HERE && queue_ready_items(o) > HERE;
 }
 
-enum err want_serve(struct object *o, const struct turn *t, const struct want *w, struct buf *out,
-                    struct lease **leased)
+static enum err serve(struct object *o, const struct turn *t, const struct want *w, struct buf *out,
+                      struct lease **leased)
 {
     const size_t from = out->len;
     enum err e = OK;
-    if (out->failed)
-        return ERR_MAX_FRAME;
-    if (!t->may_wait && is_long(o, w))
-        return ERR_WOULD_BLOCK;
     switch (w->kind) {
     case WANT_POP: e = serve_one(o, t, w, SHAPE_ITEM, out, leased); break;
     case WANT_MESSAGES: e = serve_one(o, t, w, SHAPE_WITH_ATTEMPT, out, leased); break;
@@ -163,6 +161,35 @@ enum err want_serve(struct object *o, const struct turn *t, const struct want *w
     if (e != OK)
         buf_cut(out, from);
     return e;
+}
+
+/* The next is no term: a file may hold anything. */
+static enum err drop_front(struct object *o, const struct turn *t)
+{
+    struct record r;
+    enum err e = front(o, t, &r);
+    return e == OK ? queue_damaged(o, t, &r) : e;
+}
+
+enum err want_serve(struct object *o, const struct turn *t, const struct want *w, struct buf *out,
+                    struct lease **leased)
+{
+    enum { DROPPED_HERE = 1000 };
+    int dropped = 0;
+    if (out->failed)
+        return ERR_MAX_FRAME;
+    if (!t->may_wait && is_long(o, w))
+        return ERR_WOULD_BLOCK;
+    for (;;) {
+        enum err e = serve(o, t, w, out, leased);
+        if (e != ERR_DAMAGED)
+            return e;
+        if (!t->may_wait && dropped++ >= DROPPED_HERE)
+            return ERR_WOULD_BLOCK;
+        e = drop_front(o, t);
+        if (e != OK)
+            return e;
+    }
 }
 
 static enum err settle(struct object *o, const struct turn *t, enum want_kind kind, bool wanted,

@@ -26,7 +26,8 @@ size_t want_longest(size_t max_frame);
 void want_nothing(const struct want *w, struct buf *out);
 
 /* Does an item of the queue fit? An element of a list of {Id, Item}, of {Id, Attempt, Item}, or the
- * item alone; false: it does not fit, and out is as it was. ERR_EIO: a page failed. */
+ * item alone; false: it does not fit, and out is as it was. ERR_EIO: a page failed. ERR_DAMAGED: it
+ * is no term. */
 enum want_shape { SHAPE_ITEM, SHAPE_WITH_ID, SHAPE_WITH_ATTEMPT };
 enum err want_put(struct object *o, struct buf *out, enum want_shape shape, const struct record *r,
                   unsigned attempt);

@@ -578,8 +578,8 @@ static void lose_item(struct object *o, struct item *item)
     items_remove(&q->items, item);
 }
 
-/* Its payload is damaged, but not its header: done, so that it is never seen again. */
-static enum err lose_payload(struct object *o, const struct turn *t, const struct record *r)
+/* Its header is good: done, so that it is never seen again. */
+enum err queue_damaged(struct object *o, const struct turn *t, const struct record *r)
 {
     struct queue *q = o->queue;
     const uint64_t done = state_value(STATE_DONE, r->attempts, 0);
@@ -611,7 +611,7 @@ enum err queue_read(struct object *o, const struct turn *t, struct item *item, s
     e = record_payload(o, t, &f, &at);
     if (e != ERR_DAMAGED)
         return e;
-    e = lose_payload(o, t, r);
+    e = queue_damaged(o, t, r);
     return e == OK ? ERR_DAMAGED : e;
 }
 
@@ -675,7 +675,7 @@ static enum err read_frontier(struct object *o, const struct turn *t, struct rec
     e = record_payload(o, t, &f, &at);
     if (e != ERR_DAMAGED)
         return e;
-    e = lose_payload(o, t, r);
+    e = queue_damaged(o, t, r);
     return e == OK ? ERR_DAMAGED : e;
 }
 

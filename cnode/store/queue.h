@@ -171,6 +171,10 @@ enum err queue_take(struct object *o, const struct turn *t, const struct record 
 enum err queue_hold_front(struct object *o, const struct turn *t, const struct record *r,
                           struct item **item);
 
+/* queue_damaged: the bytes of a ready or leased item are not what was pushed, or no item at all. It
+ * is gone, told to the log and counted. */
+enum err queue_damaged(struct object *o, const struct turn *t, const struct record *r);
+
 /* What is known of an item in memory, without its bytes: for queue_pop and queue_take. */
 struct record queue_record_of(struct item *item);
 

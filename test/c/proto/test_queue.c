@@ -629,6 +629,40 @@ static void an_ended_subscription_names_what_it_left(void **state)
     is(ask(&peer, "{release_many,%" PRIu64 ",[],unseen}", q), "ok");
 }
 
+/* What no push lets in. */
+static void put_into_file(const char *path, const struct span *items, size_t n)
+{
+    const struct turn t = {.now_ms = 1000000000000, .may_wait = true};
+    const struct queue_change none = {.given = 0};
+    struct object o = {.kind = OBJECT_QUEUE};
+    char why[QUEUE_WHY];
+    uint64_t first;
+    const int fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(queue_make(fd, &queue_limits, &none, t.now_ms), OK);
+    const uint64_t size = (uint64_t)lseek(fd, 0, SEEK_END);
+    assert_int_equal(map_open(&o.map, fd, size, true, MAP_OF_FILE), OK);
+    assert_int_equal(queue_open(&o, &queue_limits, "q", t.now_ms, why), OK);
+    assert_int_equal(queue_push(&o, &t, items, n, &first), OK);
+    object_close(&o);
+}
+
+static void what_is_no_term_is_no_item(void **state)
+{
+    (void)state;
+    const struct span items[] = {span_of("\xff\xff\xff", 3), span_of("w\1a", 3),
+                                 span_of("w\1bb", 4),        span_of("l\0\0\0\1w\1a", 8),
+                                 span_of("w\1c", 3),         span_of("m\xff\xff\xff\xff", 5)};
+    put_into_file(folder_file(host.dir, "q"), items, sizeof items / sizeof items[0]);
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{peek_many,%" PRIu64 ",9}", q), "{ok,[{2,a},{5,c}]}");
+    is(ask(&peer, "{rpeek_many,%" PRIu64 ",9}", q), "{ok,[{5,c},{2,a}]}");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,2,1,a}");
+    is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[c]}");
+    is(ask(&peer, "{pop,%" PRIu64 "}", q), "nil");
+    assert_non_null(strstr(ask(&peer, "{info,%" PRIu64 "}", q), "damaged=>4,"));
+}
+
 static void limits_are_told(void **state)
 {
     (void)state;
@@ -787,6 +821,7 @@ int main(void)
         TEST(looking_changes_nothing),
         TEST(a_subscriber_gets_items_up_to_its_credit),
         TEST(an_ended_subscription_names_what_it_left),
+        TEST(what_is_no_term_is_no_item),
         TEST(limits_are_told),
         TEST(closing_answers_those_who_wait),
         TEST(erase_takes_leases_along),
