@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "proto/entry.h"
+#include "proto/registry_file.h"
 #include "proto/reply.h"
 #include "sys/log.h"
 #include "sys/os.h"
@@ -15,7 +16,6 @@ enum { REGISTERED_MOST = 10000, FILE_MOST = 256 << 20 };
 
 static const char folder[] = ".emmap";
 static const char file[] = "registered";
-static const char fresh[] = "registered.new";
 
 struct registry {
     struct server *server;
@@ -26,6 +26,8 @@ struct registry {
     struct saving *waiting; /* for the next writing */
     struct saving *covered; /* by the present one */
     struct buf text;        /* which it writes */
+    struct buf known;       /* which was read or written last */
+    bool replaced;          /* the file has `text` */
     enum err result;
     struct job job;
 };
@@ -256,45 +258,6 @@ static enum err last_error(void)
     return err_from_errno(errno);
 }
 
-static enum err replace(int dir, const struct buf *text)
-{
-    enum err e = OK;
-    os.unlink(dir, fresh);
-    int fd = os.open_beneath(dir, fresh, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    if (fd < 0)
-        return last_error();
-    errno = ENOSPC; /* where only a part is written */
-    if (os.write_at(fd, text->at, text->len, 0) != (ssize_t)text->len || os.sync_all(fd) != 0 ||
-        os.rename(dir, fresh, file) != 0 || os.sync_all(dir) != 0)
-        e = last_error();
-    os.close(fd);
-    return e;
-}
-
-/* The folder, made where it is missing. */
-static int open_folder(int data)
-{
-    int dir = os.open_beneath(data, folder, O_RDONLY | O_DIRECTORY, 0);
-    if (dir >= 0 || errno != ENOENT)
-        return dir;
-    if (os.make_dir(data, folder, 0700) != 0 || os.sync_all(data) != 0)
-        return -1;
-    return os.open_beneath(data, folder, O_RDONLY | O_DIRECTORY, 0);
-}
-
-static enum err write_text(const char *data_dir, const struct buf *text)
-{
-    int data = os.open(AT_FDCWD, data_dir, O_RDONLY | O_DIRECTORY, 0);
-    if (data < 0)
-        return last_error();
-    int dir = open_folder(data);
-    enum err e = dir < 0 ? last_error() : replace(dir, text);
-    if (dir >= 0)
-        os.close(dir);
-    os.close(data);
-    return e;
-}
-
 static struct registry *of_job(struct job *job)
 {
     return (struct registry *)(void *)((char *)job - offsetof(struct registry, job));
@@ -303,9 +266,12 @@ static struct registry *of_job(struct job *job)
 static void run_write(struct job *job)
 {
     struct registry *r = of_job(job);
-    r->result = r->unread != OK  ? r->unread
-                : r->text.failed ? ERR_ENOMEM
-                                 : write_text(r->server->options.data_dir, &r->text);
+    r->result =
+        r->unread != OK ? r->unread
+        : r->text.failed
+            ? ERR_ENOMEM
+            : registry_file_write(r->server->options.data_dir, span_of(r->known.at, r->known.len),
+                                  span_of(r->text.at, r->text.len), &r->replaced);
 }
 
 static void written(struct job *job);
@@ -343,6 +309,12 @@ static void written(struct job *job)
     if (result != OK)
         log_error("%s/%s/%s cannot be written: %s", r->server->options.data_dir, folder, file,
                   err_text(result));
+    if (r->replaced) {
+        const struct buf before = r->known;
+        r->known = r->text;
+        r->text = before;
+        r->replaced = false;
+    }
     LL_FOREACH(covered, w)
     settle(r, w);
     r->covered = NULL;
@@ -447,22 +419,6 @@ static bool take_line(struct registry *r, const char *line, size_t len)
     return good;
 }
 
-static int open_file(const char *data_dir)
-{
-    int fd = -1;
-    int data = os.open(AT_FDCWD, data_dir, O_RDONLY | O_DIRECTORY, 0);
-    int dir = data < 0 ? -1 : os.open_beneath(data, folder, O_RDONLY | O_DIRECTORY, 0);
-    if (dir >= 0)
-        fd = os.open_beneath(dir, file, O_RDONLY | O_NONBLOCK, 0);
-    const int number = errno;
-    if (dir >= 0)
-        os.close(dir);
-    if (data >= 0)
-        os.close(data);
-    errno = number;
-    return fd;
-}
-
 static bool read_all(struct registry *r, FILE *f)
 {
     struct stat st;
@@ -475,18 +431,20 @@ static bool read_all(struct registry *r, FILE *f)
     errno = EFBIG;
     if (st.st_size > FILE_MOST)
         return false;
-    while ((n = getline(&line, &cap, f)) > 0)
+    while ((n = getline(&line, &cap, f)) > 0) {
+        buf_put(&r->known, line, (size_t)n);
         strange += !take_line(r, line, (size_t)n);
+    }
     free(line);
     if (strange > 0)
         log_error("%s/%s/%s: %u lines make no sense, and stay as they are",
                   r->server->options.data_dir, folder, file, strange);
-    return !ferror(f) && !r->strange.failed;
+    return !ferror(f) && !r->strange.failed && !r->known.failed;
 }
 
 static void load(struct registry *r)
 {
-    const int fd = open_file(r->server->options.data_dir);
+    const int fd = registry_file_open(r->server->options.data_dir);
     if (fd < 0 && errno == ENOENT)
         return;
     FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
@@ -510,6 +468,7 @@ struct registry *registry_open(struct server *s)
     r->next_number = PROCESS_FIRST_QUEUE;
     buf_init(&r->strange, SIZE_MAX);
     buf_init(&r->text, SIZE_MAX);
+    buf_init(&r->known, SIZE_MAX);
     load(r);
     return r;
 }
@@ -524,5 +483,6 @@ void registry_free(struct registry *r)
     drop(r, p); /* NOLINT: HASH_ITER has read `next` before */
     buf_fini(&r->strange);
     buf_fini(&r->text);
+    buf_fini(&r->known);
     free(r);
 }

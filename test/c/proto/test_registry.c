@@ -440,6 +440,51 @@ static void a_file_that_is_gone_ends_nothing(void **state)
 
 /* ---- what the file may hold ---- */
 
+/* What another daemon of the directory does, between our changes. */
+static void replace_file(const char *text)
+{
+    FILE *f = fopen(registered_file(), "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void file_is(const char *const *lines, size_t n)
+{
+    char line[4096];
+    FILE *f = fopen(registered_file(), "r");
+    size_t seen = 0;
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f) != NULL) {
+        size_t i = 0;
+        while (i < n && strncmp(line, lines[i], strlen(lines[i])) != 0)
+            i++;
+        if (i == n)
+            fail_msg("a line too much: %s", line);
+        seen++;
+    }
+    fclose(f);
+    assert_int_equal(seen, n);
+}
+
+static void lines_of_other_daemons_stay(void **state)
+{
+    (void)state;
+    char text[4096];
+    open_as("a", "na");
+    open_as("b", "nb");
+    snprintf(text, sizeof text, "theirs\t/elsewhere/x\nna\t%s/a\nnb\t%s/b\n", host.dir, host.dir);
+    replace_file(text);
+    open_as("c", "nc");
+    file_is((const char *[]){"theirs\t/elsewhere/x\n", "na\t", "nb\t", "nc\t"}, 4);
+    is(ask(&peer, "{open_queue,\"a\",0,[{register,none}]}") != NULL ? "done" : "", "done");
+    file_is((const char *[]){"theirs\t/elsewhere/x\n", "nb\t", "nc\t"}, 3);
+    snprintf(text, sizeof text, "theirs\t/elsewhere/x\nnb\t%s/b\n", host.dir); /* nc was given up */
+    replace_file(text);
+    open_as("d", "theirs"); /* who comes last has the name */
+    file_is((const char *[]){"theirs\t/", "nb\t"}, 2);
+}
+
 static void lines_that_make_no_sense_stay(void **state)
 {
     (void)state;
@@ -554,6 +599,7 @@ int main(void)
         TEST(many_changes_at_once_are_all_kept),
         TEST(a_monitor_opens_it),
         TEST(a_file_that_is_gone_ends_nothing),
+        TEST(lines_of_other_daemons_stay),
         TEST(lines_that_make_no_sense_stay),
         TEST(a_file_that_cannot_be_read_is_not_replaced),
         TEST(a_name_whose_file_may_not_be_used_any_more_is_left_alone),
