@@ -312,7 +312,8 @@ peek_buried(Q, Max) ->
 %% Subscriptions.
 
 %% @doc Items come as messages `{emmap_queue, Sub, Id, Attempt, Item}', leased to this process, at
-%% most Credit of them not acked. `{'DOWN', Sub, process, _, _}': the connection was lost, subscribe
+%% most Credit of them not acked; the credits of all subscriptions of this node together are bounded
+%% by the daemon's max_leases. `{'DOWN', Sub, process, _, _}': the connection was lost, subscribe
 %% again. `{emmap_queue, Sub, {error, Reason}}': the queue has failed, the subscription is over, and
 %% only its monitor is left, for erlang:demonitor/1. Items that were pushed compressed come as
 %% `{'$emmap_zip', Binary}'.

@@ -144,10 +144,13 @@ void request_answer(const struct request *r, struct span reply)
 
 void request_cast(const struct request *r)
 {
+    enum { KEEP = 65536 };
     struct buf *scratch = &r->client->server->scratch;
     buf_cut(scratch, 0);
     if (request_run(r, scratch) == ANSWERED)
         cast_done(r, span_of(scratch->at, scratch->len));
+    buf_cut(scratch, 0);
+    buf_relax(scratch, KEEP);
 }
 
 /* The handle that a request names, whatever else is wrong with it. */
