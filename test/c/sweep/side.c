@@ -211,6 +211,20 @@ static bool is_first(struct side *s, uint64_t seq, struct record *r)
     return e == OK && !run.violated;
 }
 
+/* As a worker does, who holds it for somebody; true: who has gone meanwhile. */
+static bool hold_and_let_go(struct side *s, struct record *r)
+{
+    struct item *held;
+    if (!one_in(3))
+        return false;
+    must_be(queue_hold_front(&s->live, &side_now, r, &held) == OK, "it cannot be held");
+    *r = queue_record_of(held);
+    if (!one_in(4))
+        return false;
+    must_be(queue_release(&s->live, &side_now, held, 0) == OK, "it does not go back");
+    return true;
+}
+
 static void pop(struct side *s, bool take)
 {
     struct record r;
@@ -218,6 +232,8 @@ static void pop(struct side *s, bool take)
     const uint64_t seq = first_ready(&s->model, 0);
     struct model_item *item = &s->model.items[seq];
     if ((seq != 0 && !history_has_room(&item->states)) || !is_first(s, seq, &r))
+        return;
+    if (hold_and_let_go(s, &r))
         return;
     const uint64_t value = take ? once_more(history_value(&item->states)) : MODEL_DONE;
     must_be(r.attempts == state_attempts(history_value(&item->states)), "wrong attempts");
