@@ -43,19 +43,24 @@ stop_epmd({Shell, Pid}) ->
     _ = os:cmd(["kill -KILL ", Pid, " 2>/dev/null"]),
     emmap_program:stop(Shell).
 
-%% The names that an epmd knows: {ok, [{Name, Port}]}, or {error, econnrefused}.
+%% The names that an epmd knows: {ok, [{Name, Port}]}, or {error, econnrefused}; another error where
+%% it ends meanwhile.
 epmd_names(Port) ->
     case gen_tcp:connect({127, 0, 0, 1}, Port, [binary, {active, false}]) of
         {ok, Socket} ->
-            ok = gen_tcp:send(Socket, <<1:16, $n>>),
-            {ok, Reply} = receive_all(Socket, <<>>),
-            <<_:32, Lines/binary>> = Reply,
-            {match, Names} = re:run([Lines, "name none at port 0\n"], "name (\\S+) at port (\\d+)\n",
-                                    [global, {capture, all_but_first, list}]),
-            {ok, [{Name, list_to_integer(P)} || [Name, P] <- lists:droplast(Names)]};
+            _ = gen_tcp:send(Socket, <<1:16, $n>>),
+            case receive_all(Socket, <<>>) of
+                {ok, <<_:32, Lines/binary>>} -> {ok, names(Lines)};
+                Other -> {error, Other}
+            end;
         {error, Reason} ->
             {error, Reason}
     end.
+
+names(Lines) ->
+    {match, Names} = re:run([Lines, "name none at port 0\n"], "name (\\S+) at port (\\d+)\n",
+                            [global, {capture, all_but_first, list}]),
+    [{Name, list_to_integer(P)} || [Name, P] <- lists:droplast(Names)].
 
 %% The program under test: that of the environment (EMMAP_DAEMON), or the application's.
 daemon_path() ->
