@@ -627,12 +627,15 @@ void conn_finish(struct conn *c)
 
 /* ---- the hub ---- */
 
-/* What leaves after the flush would wait for the next event. */
+/* What leaves after the flush would wait for the next event: also what a connection that a flush
+ * closes gives back to those who wait. */
 static void on_before_poll(uv_prepare_t *prepare)
 {
     struct conn_hub *hub = prepare->data;
-    server_tend(hub->server);
-    flush_all(hub);
+    for (int i = 0; i < 2; i++) {
+        server_tend(hub->server);
+        flush_all(hub);
+    }
 }
 
 static void on_after_poll(uv_check_t *check)
