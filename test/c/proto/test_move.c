@@ -241,8 +241,8 @@ static void a_server_stops_while_two_queues_move_to_each_other(void **state)
         wear_out_one(b, "of_b");
         turn_loop(turns);
         restart();
-        a = open_queue("a", "");
-        b = open_queue("b", "");
+        open_queue("a", "");
+        open_queue("b", "");
         becomes("{pop_many,\"a\",9}", "{ok,[of_b]}");
         becomes("{pop_many,\"b\",9}", "{ok,[of_a]}");
     }

@@ -53,11 +53,11 @@ static void shelf_items_that_cannot_be_are_lost(void **state)
         const uint64_t believed = shelves[i].believed;
         assert_int_equal(queue_file_look(&f).items, 2 + (i == 2 ? 1 : believed));
         assert_int_equal(queue_file_look(&f).damaged, 2 - believed);
-        struct item *last = NULL;
+        uint64_t last = 0;
         struct item *item;
         while ((item = queue_file_take(&f)) != NULL)
-            last = item;
-        assert_int_equal(last->seq, 3);
+            last = item->seq;
+        assert_int_equal(last, 3);
         while ((item = queue_item_from(&f.object, 0)) != NULL)
             assert_int_equal(queue_ack(&f.object, &f.now, item), OK);
         assert_int_equal(queue_file_look(&f).items, 0);
@@ -94,7 +94,7 @@ static void move(struct slot_fields *slot, uint64_t by)
 
 static void positions_near_the_end(struct slot_fields *slot)
 {
-    move(slot, -(slot->logs[LOG_MAIN].base + 2 * 65536));
+    move(slot, -(slot->logs[LOG_MAIN].base + 131072));
 }
 
 static void positions_too_great(struct slot_fields *slot)
@@ -223,7 +223,7 @@ static void long_extent(struct slot_fields *slot)
     struct extent_fields *extent = (void *)(slot + 1);
     extent->count = LONG_EXTENT;
     log->head = log->tail = slot->front_pos =
-        log->base + LONG_EXTENT * 65536 - (JUMP_BYTES + record_size(RECORD_LONGEST) - 8);
+        log->base + LONG_EXTENT * UINT64_C(65536) - (JUMP_BYTES + record_size(RECORD_LONGEST) - 8);
 }
 
 static int pretend(int fd, off_t at, off_t len)
