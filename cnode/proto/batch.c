@@ -163,7 +163,8 @@ enum outcome batch_run(const struct request *r, struct span items, struct buf *o
     struct batch *b = batch_new(r, items);
     if (b == NULL || b->items.bad) {
         reply_error(out, b == NULL ? ERR_ENOMEM : ERR_BADARG);
-        free(b);
+        if (b != NULL)
+            batch_free(b);
         return ANSWERED;
     }
     if (go_through(b) == WAITS)

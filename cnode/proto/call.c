@@ -72,7 +72,8 @@ static enum err permit(const struct call *c)
                                       : ERR_KIND_REGION;
     if ((c->op->flags & OP_CHANGES) == 0)
         return OK;
-    const bool may = c->handle != NULL ? c->handle->write : e->writers > 0 || e->kept;
+    const bool is_closing = e->object.kind == OBJECT_QUEUE && e->handle_count == 0;
+    const bool may = c->handle != NULL ? c->handle->write : e->writers > 0 || e->kept || is_closing;
     return may ? OK : ERR_EACCES;
 }
 

@@ -195,12 +195,15 @@ static void served(struct job *job)
     struct waiter *w = d->served;
     line_hold(e);
     d->served = NULL;
-    const bool wanted = waiter_end_service(w);
-    const enum err settled =
-        want_settle(&e->object, d->now_ms, d->want.kind, wanted && d->result == OK, &d->leased);
+    const bool is_lost = w->request.client->gone;
+    const bool waits = waiter_end_service(w);
+    const enum err settled = want_settle(&e->object, d->now_ms, d->want.kind,
+                                         waits && !is_lost && d->result == OK, &d->leased);
     if (d->result == OK)
         d->result = settled;
-    if (wanted)
+    if (waits && is_lost)
+        waiter_fail(w, ERR_CLOSED);
+    else if (waits)
         give(e, w);
     buf_cut(&d->reply, 0);
     buf_relax(&d->reply, KEEP);
@@ -219,8 +222,8 @@ static void give_all(struct entry *e)
             desk_tend_soon(e);
             return;
         }
-        if (!waiter_may_lease(w)) {
-            waiter_fail(w, ERR_MAX_LEASES);
+        if (w->request.client->gone || !waiter_may_lease(w)) {
+            waiter_fail(w, w->request.client->gone ? ERR_CLOSED : ERR_MAX_LEASES);
             continue;
         }
         d->want = waiter_want(w);

@@ -145,8 +145,11 @@ enum err lease_settle_call(struct call *c, enum err result, bool wanted)
                               .lease_ms = c->want.lease_ms};
     struct lease *l;
     struct lease *next;
-    if (result == OK && c->may_wait && c->leased != NULL)
-        result = want_settle(c->object, c->now_ms, c->want.kind, wanted, &c->leased);
+    if (c->may_wait && c->leased != NULL) {
+        const enum err settled =
+            want_settle(c->object, c->now_ms, c->want.kind, wanted && result == OK, &c->leased);
+        result = result == OK ? settled : result;
+    }
     if (result == OK) {
         lease_settle(c->leased, &to);
     } else {

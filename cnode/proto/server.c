@@ -250,12 +250,24 @@ void client_release(struct client *c)
     free(c);
 }
 
+/* Who was passed over may have its turn; or is to be told that it is lost. */
+static void tend_those_in_line(struct server *s)
+{
+    struct entry *e;
+    DL_FOREACH(s->entries, e)
+    {
+        if (e->desk.able > 0)
+            desk_tend_soon(e);
+    }
+}
+
 /* What the peer has sent is still done, in its lines; its handles are closed behind that. */
 void client_close(struct client *c)
 {
     c->gone = true;
     c->pending_count++; /* so that it is not freed while we walk what it has */
     holder_down_all(c);
+    tend_those_in_line(c->server);
     close_handles(c);
     c->pending_count--;
     client_release(c);
@@ -263,15 +275,10 @@ void client_close(struct client *c)
 
 void client_has_room(struct client *c)
 {
-    struct entry *e;
     if (!c->held_up)
         return;
     c->held_up = false;
-    DL_FOREACH(c->server->entries, e)
-    {
-        if (e->desk.able > 0)
-            desk_tend_soon(e);
-    }
+    tend_those_in_line(c->server);
 }
 
 void client_down(struct client *c, uint64_t number)

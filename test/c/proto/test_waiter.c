@@ -375,6 +375,27 @@ static void a_lost_node_takes_nothing(void **state)
     is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[a,b,c,d]}");
 }
 
+/* A plain pop that stands behind others waits as they do. */
+static void who_is_lost_in_line_pops_nothing(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer, "");
+    call(&other, make_term("{pop_wait,\"q\",infinity}"));
+    settle();
+    other.is_full = true;
+    is(ask(&peer, "{push,%" PRIu64 ",a}", q), "ok");
+    call(&other, make_term("{pop,\"q\"}"));
+    call(&other, make_term("{pop_many,\"q\",9}"));
+    settle();
+    forget_messages(&other);
+    peer_close(&other);
+    settle();
+    peer_open(&other, &host, "other@localhost");
+    is(ask(&peer, "{push,%" PRIu64 ",b}", q), "ok");
+    settle();
+    is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[a,b]}");
+}
+
 /* --- limits ------------------------------------------------------------------------------------
  */
 
@@ -455,6 +476,7 @@ int main(void)
         TEST(a_cancelled_request_leaves_the_item),
         TEST(a_cancelled_request_first_in_line_is_not_done),
         TEST(a_lost_node_takes_nothing),
+        TEST(who_is_lost_in_line_pops_nothing),
         TEST(who_waits_keeps_to_max_leases),
         TEST(credits_keep_to_max_leases),
         TEST(who_does_not_read_is_passed_over),
