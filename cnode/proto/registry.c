@@ -12,7 +12,7 @@
 #include "sys/os.h"
 #include "sys/work.h"
 
-enum { REGISTERED_MOST = 10000, FILE_MOST = 256 << 20 };
+enum { REGISTERED_MOST = 10000 };
 
 static const char folder[] = ".emmap";
 static const char file[] = "registered";
@@ -429,7 +429,7 @@ static bool read_all(struct registry *r, FILE *f)
     if (os.fstat(fileno(f), &st) != 0)
         return false;
     errno = EFBIG;
-    if (st.st_size > FILE_MOST)
+    if (st.st_size > REGISTRY_FILE_MOST)
         return false;
     while ((n = getline(&line, &cap, f)) > 0) {
         buf_put(&r->known, line, (size_t)n);

@@ -6,8 +6,6 @@
 
 #include "sys/os.h"
 
-enum { FILE_MOST = 256 << 20 };
-
 static const char folder[] = ".emmap";
 static const char file[] = "registered";
 static const char fresh[] = "registered.new";
@@ -147,7 +145,7 @@ static enum err read_from(int fd, struct buf *text)
         return last_error();
     if (st.st_size == 0)
         return OK;
-    uint8_t *to = st.st_size > FILE_MOST ? NULL : buf_grow(text, (size_t)st.st_size);
+    uint8_t *to = st.st_size > REGISTRY_FILE_MOST ? NULL : buf_grow(text, (size_t)st.st_size);
     if (to == NULL)
         return ERR_ENOMEM;
     const ssize_t n = os.read_at(fd, to, (size_t)st.st_size, 0);

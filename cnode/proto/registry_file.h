@@ -8,6 +8,9 @@
 #include "sys/buf.h"
 #include "sys/err.h"
 
+/* A longer one is none of ours. */
+enum { REGISTRY_FILE_MOST = 256 << 20 };
+
 /* registry_file_open opens it for reading; -1 and errno. */
 int registry_file_open(const char *data_dir);
 

@@ -1,6 +1,7 @@
 /* Checkpoints: what goes to the shelf, when one is due, and syncs that fail beside requests. */
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -96,21 +97,29 @@ static void a_file_that_is_cut_while_items_are_shelved_fails(void **state)
 }
 
 static atomic_int syncs;
+static sem_t first_sync, second_sync;
 
-static void wait_for_syncs(int n, int deadline_ms)
+static void wait_for(sem_t *event, int deadline_ms)
 {
-    const struct timespec ms = {.tv_nsec = 1000000};
-    for (int i = 0; syncs < n && i < deadline_ms; i++)
-        nanosleep(&ms, NULL);
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_nsec += deadline_ms % 1000 * 1000000L;
+    end.tv_sec += deadline_ms / 1000 + end.tv_nsec / 1000000000;
+    end.tv_nsec %= 1000000000;
+    while (sem_timedwait(event, &end) != 0 && errno == EINTR)
+        continue;
 }
 
 /* As Linux has it: the first that asks is told, and here takes its time to say so. */
 static int told_once(int fd)
 {
     (void)fd;
-    if (syncs++ > 0)
+    if (syncs++ > 0) {
+        sem_post(&second_sync);
         return 0;
-    wait_for_syncs(2, 100);
+    }
+    sem_post(&first_sync);
+    wait_for(&second_sync, 100);
     errno = EIO;
     return -1;
 }
@@ -132,8 +141,10 @@ static void no_sync_succeeds_after_one_beside_has_failed(void **state)
     real = os;
     os.sync = told_once;
     syncs = 0;
+    sem_init(&first_sync, 0, 0);
+    sem_init(&second_sync, 0, 0);
     assert_int_equal(pthread_create(&worker, NULL, run_checkpoint, &f.object), 0);
-    wait_for_syncs(1, 10000);
+    wait_for(&first_sync, 10000);
     assert_int_equal(object_sync(&f.object), ERR_EIO);
     assert_int_equal(object_writable(&f.object), ERR_EIO);
     pthread_join(worker, NULL);
