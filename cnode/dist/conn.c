@@ -627,8 +627,8 @@ void conn_finish(struct conn *c)
 
 /* ---- the hub ---- */
 
-/* What leaves after the flush would wait for the next event: also what a connection that a flush
- * closes gives back to those who wait. */
+/* What a connection that the flush closes gives back to those who wait leaves at once. For what is
+ * left then the loop does not sleep. */
 static void on_before_poll(uv_prepare_t *prepare)
 {
     struct conn_hub *hub = prepare->data;
@@ -636,6 +636,8 @@ static void on_before_poll(uv_prepare_t *prepare)
         server_tend(hub->server);
         flush_all(hub);
     }
+    if (server_has_more(hub->server))
+        uv_idle_start(&hub->turn, on_turn);
 }
 
 static void on_after_poll(uv_check_t *check)

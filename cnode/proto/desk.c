@@ -180,9 +180,10 @@ static bool give(struct entry *e, struct waiter *w)
     }
 }
 
-static struct waiter *first_able(const struct desk *d)
+/* Behind those that are passed over. */
+static struct waiter *next_able(const struct desk *d, const struct waiter *passed)
 {
-    struct waiter *w = d->able > 0 ? d->first : NULL;
+    struct waiter *w = d->able == 0 ? NULL : passed == NULL ? d->first : passed->next;
     while (w != NULL && !(waiter_is_able(w) && waiter_has_room(w)))
         w = w->next;
     return w;
@@ -197,6 +198,8 @@ static void served(struct job *job)
     d->served = NULL;
     const bool is_lost = w->request.client->gone;
     const bool waits = waiter_end_service(w);
+    if (d->result == OK && !lease_fits(w->request.client, d->want.kind, d->leased))
+        d->result = ERR_MAX_LEASES;
     const enum err settled = want_settle(&e->object, d->now_ms, d->want.kind,
                                          waits && !is_lost && d->result == OK, &d->leased);
     if (d->result == OK)
@@ -214,10 +217,12 @@ static void give_all(struct entry *e)
 {
     struct desk *d = &e->desk;
     bool more = true;
+    const struct waiter *passed = NULL;
     for (int n = 0; more; n++) {
-        struct waiter *w = first_able(d);
+        struct waiter *w = next_able(d, passed);
         if (w == NULL)
             return;
+        passed = w == d->first ? NULL : w->prev;
         if (n >= AT_ONCE) {
             desk_tend_soon(e);
             return;

@@ -40,7 +40,6 @@ struct server {
     struct desk *soon;      /* queues to be tended before the loop waits again */
     uint32_t soon_count;
     struct batch *ready_batches; /* whose next item may be done */
-    uv_prepare_t before_waiting;
     uv_timer_t due_timer;
     int64_t wall_ms;        /* to be added to the loop's time, for that since 1970 */
     struct client *clients; /* all, newest first */

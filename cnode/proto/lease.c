@@ -136,6 +136,17 @@ void lease_settle(struct lease *list, const struct lessee *to)
     }
 }
 
+bool lease_fits(const struct client *c, enum want_kind kind, const struct lease *list)
+{
+    const struct lease *l;
+    uint64_t n = c->lease_count;
+    if (kind != WANT_TAKE && kind != WANT_TAKE_MANY)
+        return true;
+    LL_FOREACH2(list, l, next_of_call)
+    n++;
+    return n <= c->server->options.max_leases;
+}
+
 enum err lease_settle_call(struct call *c, enum err result, bool wanted)
 {
     const struct lessee to = {.entry = c->entry,
@@ -145,6 +156,8 @@ enum err lease_settle_call(struct call *c, enum err result, bool wanted)
                               .lease_ms = c->want.lease_ms};
     struct lease *l;
     struct lease *next;
+    if (result == OK && !lease_fits(c->client, c->want.kind, c->leased))
+        result = ERR_MAX_LEASES;
     if (c->may_wait && c->leased != NULL) {
         const enum err settled =
             want_settle(c->object, c->now_ms, c->want.kind, wanted && result == OK, &c->leased);

@@ -48,6 +48,9 @@ struct lessee {
 void lease_settle(struct lease *list, const struct lessee *to);
 void lease_free(struct lease *l);
 
+/* May the client hold these, too? Workers may have looked for it in several queues at once. */
+bool lease_fits(const struct client *c, enum want_kind kind, const struct lease *list);
+
 /* lease_settle_call: of a request that has been done, on the loop. Is its answer `wanted` still?
  * Gives the result, which another one may follow from. */
 enum err lease_settle_call(struct call *c, enum err result, bool wanted);

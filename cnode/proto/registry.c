@@ -433,6 +433,8 @@ static bool read_all(struct registry *r, FILE *f)
         return false;
     while ((n = getline(&line, &cap, f)) > 0) {
         buf_put(&r->known, line, (size_t)n);
+        if (line[n - 1] != '\n') /* changed by hand */
+            buf_put(&r->known, "\n", 1);
         strange += !take_line(r, line, (size_t)n);
     }
     free(line);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "sys/os.h"
 
@@ -152,6 +153,8 @@ static enum err read_from(int fd, struct buf *text)
     if (n < 0)
         return last_error();
     text->len += (size_t)n;
+    if (n > 0 && to[n - 1] != '\n') /* changed by hand */
+        return buf_put(text, "\n", 1) ? OK : ERR_ENOMEM;
     return OK;
 }
 
@@ -200,13 +203,30 @@ static enum err change(int dir, struct span known, struct span own, bool *replac
     return e;
 }
 
+/* A daemon that has been stopped may keep it for ever. */
+static enum err wait_for_lock(int fd)
+{
+    enum { TRIES = 500, EACH_MS = 10 };
+    const struct timespec pause = {.tv_nsec = EACH_MS * 1000000L};
+    for (int i = 0; os.lock_exclusive(fd) != 0; i++) {
+        if (errno != EAGAIN && errno != EINTR)
+            return last_error();
+        if (i == TRIES)
+            return ERR_LOCKED;
+        nanosleep(&pause, NULL);
+    }
+    return OK;
+}
+
 /* One daemon after the other. */
 static enum err change_alone(int dir, struct span known, struct span own, bool *replaced)
 {
     const int fd = os.open_beneath(dir, lock, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
         return last_error();
-    const enum err e = os.lock_wait(fd) != 0 ? last_error() : change(dir, known, own, replaced);
+    enum err e = wait_for_lock(fd);
+    if (e == OK)
+        e = change(dir, known, own, replaced);
     os.close(fd);
     return e;
 }

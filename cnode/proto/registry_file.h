@@ -16,7 +16,8 @@ int registry_file_open(const char *data_dir);
 
 /* registry_file_write makes the changes that lead from the lines `known`, as they were read or
  * written last, to the lines `own`; what others have put there or taken out since stays so. On disk
- * afterwards; in a worker. *replaced: the file has the changes, even where an error follows. */
+ * afterwards; in a worker. *replaced: the file has the changes, even where an error follows.
+ * ERR_LOCKED: another daemon has had it for more than five seconds. */
 enum err registry_file_write(const char *data_dir, struct span known, struct span own,
                              bool *replaced);
 

@@ -54,13 +54,11 @@ void server_tend(struct server *s)
         batch_go_on_all(s);
         desk_tend_all(s);
     }
-    if (s->soon != NULL || s->ready_batches != NULL)
-        uv_timer_start(&s->due_timer, desk_on_due, 0, 0); /* do not sleep */
 }
 
-static void before_waiting(uv_prepare_t *prepare)
+bool server_has_more(const struct server *s)
 {
-    server_tend(prepare->data);
+    return s->soon != NULL || s->ready_batches != NULL;
 }
 
 static void start_desks(struct server *s)
@@ -68,9 +66,6 @@ static void start_desks(struct server *s)
     uv_timer_init(s->loop, &s->due_timer);
     s->due_timer.data = s;
     uv_unref((uv_handle_t *)&s->due_timer);
-    uv_prepare_init(s->loop, &s->before_waiting);
-    s->before_waiting.data = s;
-    uv_prepare_start(&s->before_waiting, before_waiting);
 }
 
 uint64_t server_now_ms(const struct server *s)
@@ -138,7 +133,6 @@ void server_rest(struct server *s)
     s->stopped = NULL;
     uv_close((uv_handle_t *)&s->lag_timer, NULL);
     uv_close((uv_handle_t *)&s->due_timer, NULL);
-    uv_close((uv_handle_t *)&s->before_waiting, NULL);
     stopped(s->stopped_arg);
 }
 

@@ -61,9 +61,11 @@ struct outlet {
  * out. The options' strings must outlive the server. */
 enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened);
 
-/* server_tend gives out what those who wait for items can have now. It comes by itself before the
- * loop waits; a hub comes before that, so that the answers leave at once. */
+/* server_tend gives out what those who wait for items can have now: whoever sends the answers calls
+ * it before the loop waits. server_has_more: something is left for the next turn, so that the loop
+ * must not wait. */
 void server_tend(struct server *s);
+bool server_has_more(const struct server *s);
 
 /* server_stop begins the orderly end: lines are finished, objects written back and closed, then
  * `stopped` is called. Answers of requests that were under way are sent before. */

@@ -111,12 +111,6 @@ static int linux_lock_exclusive(int fd)
     return fcntl(fd, F_OFD_SETLK, &whole);
 }
 
-static int linux_lock_wait(int fd)
-{
-    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    return fcntl(fd, F_OFD_SETLKW, &whole);
-}
-
 static int linux_punch(int fd, off_t offset, off_t len)
 {
     return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
@@ -188,7 +182,6 @@ struct os os = {
     .punch = linux_punch,
     .lock_shared = linux_lock_shared,
     .lock_exclusive = linux_lock_exclusive,
-    .lock_wait = linux_lock_wait,
     .rename = posix_rename,
     .own = fchown,
     .make_dir = mkdirat,

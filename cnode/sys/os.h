@@ -34,7 +34,6 @@ struct os {
     int (*punch)(int fd, off_t offset, off_t len); /* a hole: zeros, and no space */
     int (*lock_shared)(int fd);    /* EAGAIN: another open file holds it exclusively */
     int (*lock_exclusive)(int fd); /* EAGAIN: another open file holds it */
-    int (*lock_wait)(int fd);      /* the same, waiting until nobody else does */
     int (*rename)(int dir, const char *from, const char *to);
     int (*own)(int fd, uid_t user, gid_t group); /* fchown */
     int (*make_dir)(int dir, const char *name, mode_t mode);

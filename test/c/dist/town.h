@@ -156,6 +156,7 @@ static inline void town_begin(void)
         .ready = town_ready, .taken = town_taken, .failed = town_failed, .closed = town_closed};
     char why[NAME_WHY] = "";
     host_open(&town.host);
+    uv_prepare_stop(&town.host.before_waiting); /* a hub is there */
     town.node = node_open(&town.host.loop, town.host.server, &town.options, &events, NULL, why);
     assert_string_equal(why, "");
 }
@@ -186,9 +187,9 @@ static inline void town_close(void)
     until(town.closed);
     uv_run(&town.host.loop, UV_RUN_DEFAULT);
     server_close(town.host.server);
+    town.host.server = NULL;
     node_free(town.node);
-    assert_int_equal(uv_loop_close(&town.host.loop), 0);
-    folder_remove(town.host.dir);
+    host_close(&town.host);
     if (town.epmd_call >= 0)
         close(town.epmd_call);
     close(town.epmd_listener);

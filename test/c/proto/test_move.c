@@ -39,9 +39,8 @@ static int teardown(void **state)
 /* The server ends in order, and another begins. */
 static void restart(void)
 {
-    bool stopped;
     peer_close(&peer);
-    host_stop(&host, &stopped);
+    host_stop(&host);
     host_open(&host);
     peer_open(&peer, &host, "client@localhost");
 }
@@ -404,16 +403,10 @@ static int sync_waits_there(int fd)
     return real.sync(fd);
 }
 
-static void on_stopped(void *arg)
-{
-    *(bool *)arg = true;
-}
-
 static void what_is_being_sent_when_the_server_stops_arrives_once(void **state)
 {
     (void)state;
     struct stat st;
-    bool stopped = false;
     open_queue("dead", "");
     uint64_t q = open_queue("q", with_dead);
     assert_int_equal(stat(folder_file(host.dir, "dead"), &st), 0);
@@ -428,12 +421,10 @@ static void what_is_being_sent_when_the_server_stops_arrives_once(void **state)
     while (sem_trywait(&at_sync) != 0)
         anything(&peer);
     peer_close(&peer);
-    server_stop(host.server, on_stopped, &stopped);
+    host_begin_stop(&host);
     sem_post(&go_on);
-    uv_run(&host.loop, UV_RUN_DEFAULT);
-    assert_true(stopped);
+    host_end_stop(&host);
     heal();
-    server_close(host.server);
     host_open(&host);
     peer_open(&peer, &host, "client@localhost");
     has_got(open_queue("q", ""), "bad", 1);

@@ -531,12 +531,11 @@ static void a_registered_queue_is_a_process(void **state)
 static void names_outlive_the_server(void **state)
 {
     (void)state;
-    bool stopped = false;
     uint64_t q = open_queue(&peer, "{register,'odd name'}");
     push(q, "kept");
     peer_close(&peer);
     peer_close(&other);
-    host_stop(&host, &stopped);
+    host_stop(&host);
     host_open(&host);
     peer_open(&peer, &host, "client@localhost");
     peer_open(&other, &host, "other@localhost");

@@ -1,5 +1,6 @@
 /* Queues that are processes: names, what becomes of them, and the file that keeps them. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <unistd.h>
 
@@ -46,10 +47,9 @@ static int teardown(void **state)
 
 static void stop(void)
 {
-    bool stopped;
     peer_close(&peer);
     peer_close(&other);
-    host_stop(&host, &stopped);
+    host_stop(&host);
 }
 
 static void begin_again(void)
@@ -485,6 +485,37 @@ static void lines_of_other_daemons_stay(void **state)
     file_is((const char *[]){"theirs\t/", "nb\t"}, 2);
 }
 
+static int lock_as_another_daemon(void)
+{
+    const int fd = open(folder_file(host.dir, ".emmap/registered.lock"), O_RDWR | O_CREAT, 0600);
+    assert_int_equal(real.lock_exclusive(fd), 0);
+    return fd;
+}
+
+static void another_daemon_is_waited_for(void **state)
+{
+    (void)state;
+    open_as("q", "first");
+    const int lock = lock_as_another_daemon();
+    call(&peer, make_term("{open_queue,\"r\",0,[{register,second}]}"));
+    for (int i = 0; i < 1000; i++)
+        assert_false(anything(&peer));
+    close(lock);
+    opened(heard(&peer));
+    assert_true(registered_has("second\t"));
+}
+
+static void another_daemon_is_not_waited_for_for_ever(void **state)
+{
+    (void)state;
+    open_as("q", "first");
+    const int lock = lock_as_another_daemon();
+    is(ask(&peer, "{open_queue,\"r\",0,[{register,second}]}"), "{error,{locked,unknown}}");
+    close(lock);
+    open_as("r", "second");
+    assert_true(registered_has("second\t"));
+}
+
 static void lines_that_make_no_sense_stay(void **state)
 {
     (void)state;
@@ -600,6 +631,8 @@ int main(void)
         TEST(a_monitor_opens_it),
         TEST(a_file_that_is_gone_ends_nothing),
         TEST(lines_of_other_daemons_stay),
+        TEST(another_daemon_is_waited_for),
+        TEST(another_daemon_is_not_waited_for_for_ever),
         TEST(lines_that_make_no_sense_stay),
         TEST(a_file_that_cannot_be_read_is_not_replaced),
         TEST(a_name_whose_file_may_not_be_used_any_more_is_left_alone),

@@ -771,26 +771,19 @@ static void openings_under_way_count_as_handles(void **state)
     assert_int_equal(access(folder_file(host.dir, "g"), F_OK), -1);
 }
 
-static void note(void *arg)
-{
-    *(bool *)arg = true;
-}
-
 /* Neither fixture: the engine stops while the peer is there. */
 static void the_engine_stops_beside_an_opening(void **state)
 {
     (void)state;
-    bool stopped = false;
     setup(state);
     const uint64_t f = open_new("f", 8);
     call(&peer, make_term("{open,\"g\",0,8,[create,write]}"));
     call(&peer, make_term("{sync,%" PRIu64 "}", f));
-    server_stop(host.server, note, &stopped);
-    for (int i = 0; !stopped && i < 1000; i++)
+    host_begin_stop(&host);
+    for (int i = 0; !host.stopped && i < 1000; i++)
         uv_run(&host.loop, UV_RUN_ONCE);
-    assert_true(stopped);
     peer_close(&peer);
-    host_free(&host);
+    host_close(&host);
 }
 
 int main(void)

@@ -77,10 +77,8 @@ static void hears(struct peer *p, const char *expected)
 /* All that can be done without a worker. */
 static void settle(void)
 {
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 20; i++)
         uv_run(&host.loop, UV_RUN_NOWAIT);
-        server_tend(host.server);
-    }
 }
 
 /* Until no worker is at anything: they read the table of system calls. */
@@ -124,13 +122,13 @@ static void call_pop_and_unsubscribe(struct peer *p, uint64_t q, uint64_t ref)
 }
 
 /* One item that only a worker hands out, and these behind it. */
-static void push_big_and(struct peer *p, const char *letters)
+static void push_big_to(struct peer *p, const char *queue, const char *letters)
 {
     struct buf b;
     buf_init(&b, 64 << 20);
     reply_tuple(&b, 3);
     reply_atom(&b, "push_many");
-    reply_text(&b, "q");
+    reply_text(&b, queue);
     reply_list(&b, 1 + (uint32_t)strlen(letters));
     memset(reply_bytes(&b, BIG), 'x', BIG);
     for (const char *c = letters; *c != '\0'; c++)
@@ -138,6 +136,11 @@ static void push_big_and(struct peer *p, const char *letters)
     reply_nil(&b);
     is(ask_term(p, span_of(b.at, b.len)), "ok");
     buf_fini(&b);
+}
+
+static void push_big_and(struct peer *p, const char *letters)
+{
+    push_big_to(p, "q", letters);
 }
 
 static void tell_envelope(struct peer *p, uint64_t ref, struct span request)
@@ -417,6 +420,47 @@ static void who_waits_keeps_to_max_leases(void **state)
     is_length(q, "4");
 }
 
+static void takes_of_several_queues_keep_to_max_leases(void **state)
+{
+    (void)state;
+    opened(ask(&peer, "{open_queue,\"r\",0,[]}"));
+    const uint64_t q = open_queue(&peer, "");
+    push_big_to(&peer, "r", "abc");
+    push_big_and(&peer, "def");
+    close_gate(false);
+    call(&other, make_term("{take_many,\"q\",4}"));
+    run_until_at_gate();
+    call(&other, make_term("{take_many,\"r\",4}"));
+    struct message *m = hear(&other);
+    assert_true(m->len > BIG);
+    free(m);
+    open_gate();
+    hears(&other, "{error,{limit,max_leases}}");
+    assert_int_equal(other.client->lease_count, 4);
+    is_length(q, "4");
+}
+
+static void who_waits_for_several_queues_keeps_to_max_leases(void **state)
+{
+    (void)state;
+    opened(ask(&peer, "{open_queue,\"r\",0,[]}"));
+    const uint64_t q = open_queue(&peer, "");
+    call(&other, make_term("{take_many,\"q\",4,infinity}"));
+    settle();
+    push_big_to(&peer, "r", "abc");
+    close_gate(true);
+    push_big_and(&peer, "def");
+    run_until_at_gate();
+    call(&other, make_term("{take_many,\"r\",4}"));
+    struct message *m = hear(&other);
+    assert_true(m->len > BIG);
+    free(m);
+    open_gate();
+    hears(&other, "{error,{limit,max_leases}}");
+    assert_int_equal(other.client->lease_count, 4);
+    is_length(q, "4");
+}
+
 static void credits_keep_to_max_leases(void **state)
 {
     (void)state;
@@ -446,6 +490,61 @@ static void who_does_not_read_is_passed_over(void **state)
     other.is_full = false;
     client_has_room(other.client);
     hears(&other, "{ok,b}");
+}
+
+static void who_reads_again_is_first_again(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer, "");
+    for (int i = 0; i < 3; i++)
+        call(&other, make_term("{pop_wait,\"q\",infinity}"));
+    call(&peer, make_term("{pop_wait,\"q\",infinity}"));
+    call(&peer, make_term("{pop_wait,\"q\",infinity}"));
+    settle();
+    other.is_full = true;
+    call(&peer, make_term("{push_many,%" PRIu64 ",[a,b,c]}", q));
+    hears(&peer, "ok");
+    hears(&peer, "{ok,a}");
+    hears(&peer, "{ok,b}");
+    other.is_full = false;
+    client_has_room(other.client);
+    call(&peer, make_term("{pop_wait,\"q\",infinity}"));
+    hears(&other, "{ok,c}");
+    is(ask(&other, "{push_many,\"q\",[d,e,f]}"), "ok");
+    hears(&other, "{ok,d}");
+    hears(&other, "{ok,e}");
+    hears(&peer, "{ok,f}");
+}
+
+/* What is left after a turn's share keeps the loop awake. */
+static void many_who_wait_are_served_in_turns(void **state)
+{
+    enum { MANY = 1500 };
+    (void)state;
+    open_queue(&peer, "");
+    host.server->options.max_waiting = MANY;
+    for (int i = 0; i < MANY; i++)
+        call(&other, make_term("{pop_wait,\"q\",infinity}"));
+    settle();
+    struct buf b;
+    buf_init(&b, 64 << 20);
+    reply_tuple(&b, 3);
+    reply_atom(&b, "push_many");
+    reply_text(&b, "q");
+    reply_list(&b, MANY);
+    for (int i = 0; i < MANY; i++)
+        reply_int64(&b, i);
+    reply_nil(&b);
+    call(&peer, span_of(b.at, b.len));
+    buf_fini(&b);
+    hears(&peer, "ok");
+    assert_true(server_has_more(host.server));
+    for (int i = 0; i < MANY; i++) {
+        char expected[32];
+        snprintf(expected, sizeof expected, "{ok,%d}", i);
+        hears(&other, expected);
+    }
+    assert_false(server_has_more(host.server));
 }
 
 /* --- by name -----------------------------------------------------------------------------------
@@ -478,7 +577,11 @@ int main(void)
         TEST(a_lost_node_takes_nothing),
         TEST(who_is_lost_in_line_pops_nothing),
         TEST(who_waits_keeps_to_max_leases),
+        TEST(takes_of_several_queues_keep_to_max_leases),
+        TEST(who_waits_for_several_queues_keeps_to_max_leases),
         TEST(credits_keep_to_max_leases),
+        TEST(who_reads_again_is_first_again),
+        TEST(many_who_wait_are_served_in_turns),
         TEST(who_does_not_read_is_passed_over),
         TEST(who_waits_by_name_outlives_the_handle_of_another),
     };

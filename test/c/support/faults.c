@@ -108,11 +108,6 @@ static int lock_shared(int fd)
     return fails(__func__) ? -1 : faults.real.lock_shared(fd);
 }
 
-static int lock_wait(int fd)
-{
-    return fails(__func__) ? -1 : faults.real.lock_wait(fd);
-}
-
 static int lock_exclusive(int fd)
 {
     return fails(__func__) ? -1 : faults.real.lock_exclusive(fd);
@@ -198,7 +193,6 @@ void faults_begin(unsigned n, int number)
                      .punch = punch,
                      .lock_shared = lock_shared,
                      .lock_exclusive = lock_exclusive,
-                     .lock_wait = lock_wait,
                      .rename = rename_it,
                      .own = own,
                      .make_dir = make_dir,

@@ -25,41 +25,71 @@ void host_init(struct host *h)
                                          .max_subscribers = 10,
                                          .max_frame = 1 << 20};
     must(uv_loop_init(&h->loop) == 0);
+    uv_prepare_init(&h->loop, &h->before_waiting);
+    uv_idle_init(&h->loop, &h->awake);
+    h->before_waiting.data = h;
+}
+
+static void nothing(uv_idle_t *awake)
+{
+    (void)awake;
+}
+
+/* What is said now is heard at once. */
+static void before_waiting(uv_prepare_t *prepare)
+{
+    struct host *h = prepare->data;
+    const bool had_some = server_has_more(h->server);
+    server_tend(h->server);
+    if (had_some || server_has_more(h->server))
+        uv_idle_start(&h->awake, nothing);
+    else
+        uv_idle_stop(&h->awake);
 }
 
 void host_open(struct host *h)
 {
     assert_int_equal(server_open(&h->loop, &h->options, &h->server), OK);
+    uv_prepare_start(&h->before_waiting, before_waiting);
+    h->stopped = false;
 }
 
 static void on_stopped(void *arg)
 {
-    *(bool *)arg = true;
+    struct host *h = arg;
+    uv_prepare_stop(&h->before_waiting);
+    uv_idle_stop(&h->awake);
+    h->stopped = true;
 }
 
-void host_stop(struct host *h, bool *stopped)
+void host_begin_stop(struct host *h)
 {
-    *stopped = false;
-    server_stop(h->server, on_stopped, stopped);
+    server_stop(h->server, on_stopped, h);
+}
+
+void host_end_stop(struct host *h)
+{
     uv_run(&h->loop, UV_RUN_DEFAULT);
-    assert_true(*stopped);
+    assert_true(h->stopped);
     server_close(h->server);
     h->server = NULL;
 }
 
-void host_close(struct host *h)
+void host_stop(struct host *h)
 {
-    bool stopped = false;
-    server_stop(h->server, on_stopped, &stopped);
-    uv_run(&h->loop, UV_RUN_DEFAULT);
-    assert_true(stopped);
-    host_free(h);
+    host_begin_stop(h);
+    host_end_stop(h);
 }
 
-void host_free(struct host *h)
+void host_close(struct host *h)
 {
+    if (h->server != NULL && !h->stopped)
+        host_begin_stop(h);
+    if (h->server != NULL)
+        host_end_stop(h);
+    uv_close((uv_handle_t *)&h->before_waiting, NULL);
+    uv_close((uv_handle_t *)&h->awake, NULL);
     uv_run(&h->loop, UV_RUN_DEFAULT);
-    server_close(h->server);
     assert_int_equal(uv_loop_close(&h->loop), 0);
     folder_remove(h->dir);
 }
@@ -207,13 +237,10 @@ void call(struct peer *p, struct span request)
     call_process(p, PROCESS_EMMAP, request);
 }
 
-/* As a hub does, who wants no answer to wait for the next event. */
 struct message *hear(struct peer *p)
 {
-    for (int i = 0; p->first == NULL && i < 1000; i++) {
+    for (int i = 0; p->first == NULL && i < 1000; i++)
         uv_run(&p->host->loop, UV_RUN_ONCE);
-        server_tend(p->host->server);
-    }
     struct message *m = p->first;
     assert_non_null(m);
     p->first = m->next;

@@ -1,5 +1,5 @@
-/* The engine with a loop and a directory of its own, and peers that talk to it. A peer stands where
- * dist/ does: it hands messages in and keeps those that come back. */
+/* The engine with a loop and a directory of its own, tended as by a hub, and peers that talk to it.
+ * A peer stands where dist/ does: it hands messages in and keeps those that come back. */
 #ifndef SUPPORT_PEER_H
 #define SUPPORT_PEER_H
 
@@ -8,9 +8,12 @@
 
 struct host {
     uv_loop_t loop;
+    uv_prepare_t before_waiting;
+    uv_idle_t awake;
     char *dir;
     struct server_options options;
     struct server *server;
+    bool stopped;
 };
 
 struct message {
@@ -37,9 +40,13 @@ struct peer {
 /* Options may be changed in between. */
 void host_init(struct host *h);
 void host_open(struct host *h);
-void host_close(struct host *h);               /* orderly; every peer has gone before */
-void host_stop(struct host *h, bool *stopped); /* the server only; host_open goes on */
-void host_free(struct host *h);                /* the server has stopped already */
+void host_close(struct host *h); /* every peer has gone before */
+
+/* The server only, in order; host_open goes on. The same in two steps: between them peers may go,
+ * and the loop be run until `stopped`. */
+void host_stop(struct host *h);
+void host_begin_stop(struct host *h);
+void host_end_stop(struct host *h);
 
 void peer_open(struct peer *p, struct host *h, const char *node);
 void peer_close(struct peer *p);
