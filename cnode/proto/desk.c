@@ -198,7 +198,7 @@ static void served(struct job *job)
     d->served = NULL;
     const bool is_lost = w->request.client->gone;
     const bool waits = waiter_end_service(w);
-    if (d->result == OK && !lease_fits(w->request.client, d->want.kind, d->leased))
+    if (waits && d->result == OK && !lease_fits(w->request.client, d->want.kind, d->leased))
         d->result = ERR_MAX_LEASES;
     const enum err settled = want_settle(&e->object, d->now_ms, d->want.kind,
                                          waits && !is_lost && d->result == OK, &d->leased);

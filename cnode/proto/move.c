@@ -433,6 +433,12 @@ static void own_monitor(void *conn, struct span pid, uint64_t number)
     (void)number;
 }
 
+static bool own_has_room(void *conn)
+{
+    (void)conn;
+    return true;
+}
+
 struct client *move_client_new(struct server *s)
 {
     struct self_client *own = calloc(1, sizeof *own);
@@ -444,7 +450,8 @@ struct client *move_client_new(struct server *s)
                                              .end = own_end,
                                              .undo = own_undo,
                                              .monitor = own_monitor,
-                                             .demonitor = own_monitor}};
+                                             .demonitor = own_monitor,
+                                             .has_room = own_has_room}};
     buf_init(&own->answer, SIZE_MAX);
     return &own->client;
 }
