@@ -1,8 +1,6 @@
 #include "dist/actor.h"
 
-#define HASH_NONFATAL_OOM 1
 #include <ei.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "proto/reply.h"
@@ -13,6 +11,8 @@ struct watch {
     uint64_t number;
     UT_hash_handle hh;
     struct watch *next;
+    size_t len;
+    uint8_t pid[];
 };
 
 /* A monitor or a link of the peer on a process of ours that may end. */
@@ -46,10 +46,17 @@ static struct span copy_to(uint8_t **end, struct span bytes)
 
 static void drop_tie(struct actor *a, struct tie *t);
 
-void actor_init(struct actor *a, struct self *self, struct client *client, struct span peer,
-                struct buf *out)
+void actor_init(struct actor *a, struct span peer, struct buf *out)
 {
-    *a = (struct actor){.self = self, .client = client, .peer = peer, .out = out};
+    a->peer = peer;
+    a->out = out;
+    DL_APPEND(a->processes->actors, a);
+}
+
+void actor_leave(struct actor *a)
+{
+    DL_DELETE(a->processes->actors, a);
+    spawned_end_all(a);
 }
 
 void actor_fini(struct actor *a)
@@ -68,7 +75,7 @@ void actor_fini(struct actor *a)
         drop_tie(a, a->ties); /* NOLINT: it takes itself out */
 }
 
-static void put_signal(struct actor *a, uint8_t op, const struct span *elements, uint8_t n)
+void actor_signal(struct actor *a, uint8_t op, const struct span *elements, uint8_t n)
 {
     if (!frame_write(a->out, op, elements, n))
         a->failed = true;
@@ -84,14 +91,22 @@ static void end_frame(struct actor *a, size_t start)
 static uint32_t find_name(const struct actor *a, struct span name)
 {
     struct term t = term_in(name);
-    return term_is_atom(&t, "net_kernel") ? SELF_NET_KERNEL : client_process(a->client, name);
+    return term_is_atom(&t, "net_kernel") ? SELF_NET_KERNEL
+           : term_is_atom(&t, "rex")      ? SELF_REX
+                                          : client_process(a->client, name);
 }
 
-static uint32_t find(const struct actor *a, struct span to)
+static bool is_there(const struct actor *a, uint32_t number)
 {
-    uint32_t id;
-    if (self_is_pid(a->self, to, &id))
-        return id == SELF_NET_KERNEL || client_has_process(a->client, id) ? id : 0;
+    return number == SELF_NET_KERNEL || number == SELF_REX ||
+           client_has_process(a->client, number) || spawned_find(a->processes, number) != NULL;
+}
+
+uint32_t actor_find(const struct actor *a, struct span to)
+{
+    uint32_t number;
+    if (self_is_pid(a->self, to, &number))
+        return is_there(a, number) ? number : 0;
     return find_name(a, to);
 }
 
@@ -138,12 +153,33 @@ static void net_kernel_message(struct actor *a, struct span message)
     end_frame(a, start);
 }
 
-static void deliver(struct actor *a, uint32_t id, struct span message)
+static bool is_spawned(uint32_t process)
 {
-    switch (id) {
+    return process >= SELF_FIRST_SPAWNED && process <= SELF_LAST_SPAWNED;
+}
+
+/* {system, From, Request} of the sys module. */
+static bool is_system(struct span message)
+{
+    struct term t = term_in(message);
+    return term_tag(&t) == ERL_SMALL_TUPLE_EXT && term_tuple(&t) == 3 && term_is_atom(&t, "system");
+}
+
+static void process_message(struct actor *a, uint32_t process, struct span message)
+{
+    if (is_spawned(process))
+        spawned_message(spawned_find(a->processes, process), message);
+    else if (!is_system(message) || !spawned_system(a, process, message))
+        client_message(a->client, process, message);
+}
+
+static void deliver(struct actor *a, uint32_t process, struct span message)
+{
+    switch (process) {
     case SELF_NET_KERNEL: net_kernel_message(a, message); break;
+    case SELF_REX: a->ignored += !spawned_rex(a, message); break;
     case 0: a->ignored++; break;
-    default: client_message(a->client, id, message); break;
+    default: process_message(a, process, message); break;
     }
 }
 
@@ -157,7 +193,7 @@ static bool is_of_peer(const struct actor *a, struct span pid)
 
 static bool can_end(uint32_t process)
 {
-    return process >= PROCESS_FIRST_QUEUE;
+    return process >= PROCESS_FIRST_QUEUE || is_spawned(process);
 }
 
 static struct tie *find_tie(struct actor *a, struct span key)
@@ -227,7 +263,7 @@ static bool add_tie(struct actor *a, struct tie *t, uint32_t process, struct spa
 
 /* A monitor is known by its reference, a link by the two pids; so is its end. False: there are too
  * many. */
-static bool tie(struct actor *a, uint32_t process, const struct control *c, bool link)
+static bool keep_tie(struct actor *a, uint32_t process, const struct control *c, bool link)
 {
     const size_t len = c->to.len + c->from.len + c->ref.len;
     struct tie *t = a->tie_count < TIES_MOST ? calloc(1, sizeof *t + len) : NULL;
@@ -246,15 +282,19 @@ static bool tie(struct actor *a, uint32_t process, const struct control *c, bool
     return false;
 }
 
-static void untie_link(struct actor *a, const struct control *c)
+/* Was there one? */
+static bool untie_link(struct actor *a, const struct control *c)
 {
     uint8_t key[2 * PID_MOST];
     uint8_t *end = key;
     if (c->to.len > PID_MOST || c->from.len > PID_MOST)
-        return;
+        return false;
     copy_to(&end, c->to);
     copy_to(&end, c->from);
-    drop_tie(a, find_tie(a, span_of(key, (size_t)(end - key))));
+    struct tie *t = find_tie(a, span_of(key, (size_t)(end - key)));
+    const bool was_tied = t != NULL;
+    drop_tie(a, t);
+    return was_tied;
 }
 
 static void put_end(struct actor *a, bool link, struct span from, struct span to, struct span ref,
@@ -263,9 +303,9 @@ static void put_end(struct actor *a, bool link, struct span from, struct span to
     const struct span exit[] = {from, to, reason};
     const struct span down[] = {from, to, ref, reason};
     if (link)
-        put_signal(a, FRAME_EXIT, exit, 3);
+        actor_signal(a, FRAME_EXIT, exit, 3);
     else
-        put_signal(a, FRAME_MONITOR_EXIT, down, 4);
+        actor_signal(a, FRAME_MONITOR_EXIT, down, 4);
 }
 
 void actor_ended(struct actor *a, uint32_t process, struct span reason)
@@ -289,33 +329,58 @@ static void refuse_tie(struct actor *a, const struct control *c, bool link, cons
     buf_fini(&atom);
 }
 
+bool actor_tie(struct actor *a, uint32_t process, const struct control *c, bool link)
+{
+    const bool kept = keep_tie(a, process, c, link);
+    if (!kept)
+        refuse_tie(a, c, link, "system_limit");
+    return kept;
+}
+
 /* One on a process that never ends before the connection does is kept by the peer alone. */
 static void answer_tie(struct actor *a, const struct control *c, bool link)
 {
-    const uint32_t process = find(a, c->to);
+    const uint32_t process = actor_find(a, c->to);
     if (!is_of_peer(a, c->from))
         a->ignored++; /* whoever it is would not be reached from here */
     else if (process == 0)
         refuse_tie(a, c, link, "noproc");
     else if (!can_end(process))
         return;
-    else if (!client_watch(a->client, process))
+    else if (!is_spawned(process) && !client_watch(a->client, process))
         refuse_tie(a, c, link, "eio");
-    else if (!tie(a, process, c, link))
-        refuse_tie(a, c, link, "system_limit");
+    else if (actor_tie(a, process, c, link) && link && is_spawned(process))
+        spawned_linked(spawned_find(a->processes, process), c->from);
+}
+
+uint32_t actor_list_ties(const struct actor *a, uint32_t process, bool links, struct buf *out)
+{
+    const struct bundle *b;
+    const struct tie *t;
+    uint32_t n = 0;
+    HASH_FIND(hh, a->bundles, &process, sizeof process, b);
+    DL_FOREACH(b == NULL ? NULL : b->ties, t)
+    {
+        if (t->link != links)
+            continue;
+        reply_raw(out, t->from);
+        n++;
+    }
+    return n;
 }
 
 static void answer_unlink_id(struct actor *a, const struct control *c)
 {
     const struct span ack[] = {c->id, c->to, c->from};
     untie_link(a, c);
-    put_signal(a, FRAME_UNLINK_ID_ACK, ack, 3);
+    actor_signal(a, FRAME_UNLINK_ID_ACK, ack, 3);
 }
 
 static void demonitor(struct actor *a, const struct control *c)
 {
     drop_tie(a, find_tie(a, c->ref));
     client_demonitor(a->client, c->ref);
+    spawned_take_back(a, c->ref);
 }
 
 static struct watch *find_watch(struct actor *a, uint64_t number)
@@ -338,88 +403,32 @@ static void monitor_exit(struct actor *a, const struct control *c)
     client_down(a->client, number);
 }
 
-/* The flags of a spawn reply: is the new process linked, monitored? */
-enum { LINKED = 1, MONITORED = 2 };
-
-static bool read_spawn_options(struct span options, uint8_t *flags)
+/* Nothing that a peer says ends a process of ours but those that are spawned; these do not trap
+ * exits. */
+static void exit_signal(struct actor *a, const struct control *c, struct span payload)
 {
-    struct term t = term_in(options);
-    const int n = term_list(&t);
-    *flags = 0;
-    for (int i = 0; i < n && !t.bad; i++) {
-        if (term_is_atom(&t, "link"))
-            *flags |= LINKED;
-        else if (term_is_atom(&t, "monitor"))
-            *flags |= MONITORED;
-        else
-            term_any(&t);
-    }
-    if (n > 0)
-        term_list_end(&t);
-    return !t.bad;
-}
-
-/* {undef, [{Module, Function, Args, []}]} */
-static void put_undef(struct buf *out, struct span module, struct span function, struct span args)
-{
-    reply_tuple(out, 2);
-    reply_atom(out, "undef");
-    reply_list(out, 1);
-    reply_tuple(out, 4);
-    reply_raw(out, module);
-    reply_raw(out, function);
-    reply_raw(out, args);
-    reply_nil(out);
-    reply_nil(out);
-}
-
-/* The signal of a spawned process that ended because there is no such function. */
-static void put_ended(struct actor *a, const struct span *elements, uint8_t n, uint8_t op,
-                      const struct span undef[3])
-{
-    const size_t start = frame_begin(a->out, op, (uint8_t)(n + 2));
-    for (uint8_t i = 0; i < n; i++)
-        buf_put(a->out, elements[i].at, elements[i].len);
-    put_undef(a->out, undef[0], undef[1], undef[2]);
-    end_frame(a, start);
-}
-
-/* No function is served: the answer is what a BEAM gives for one that does not exist. */
-static bool answer_spawn(struct actor *a, const struct control *c, struct span args)
-{
-    struct term t = term_in(c->function);
-    uint8_t flags;
-    if (term_tuple(&t) != 3 || !read_spawn_options(c->spawn_options, &flags))
-        return false;
-    const struct span module = term_any(&t);
-    const struct span undef[] = {module, term_any(&t), args};
-    uint8_t bytes[SELF_PID_BYTES];
-    const struct span pid = self_pid(a->self, self_new_id(a->self), bytes);
-    const uint8_t number[] = {ERL_SMALL_INTEGER_EXT, flags};
-    const struct span reply[] = {c->ref, c->from, span_of(number, sizeof number), pid};
-    const struct span down[] = {pid, c->from, c->ref};
-    put_signal(a, FRAME_SPAWN_REPLY, reply, 4);
-    if (flags & MONITORED)
-        put_ended(a, down, 3, FRAME_MONITOR_EXIT, undef);
-    if (flags & LINKED)
-        put_ended(a, down, 2, FRAME_EXIT, undef);
-    return true;
+    const uint32_t process = actor_find(a, c->to);
+    if (is_spawned(process))
+        spawned_exit(spawned_find(a->processes, process), c->reason.len > 0 ? c->reason : payload);
 }
 
 bool actor_control(struct actor *a, const struct control *c, struct span message)
 {
     switch (c->op) {
     case FRAME_REG_SEND:
-    case FRAME_SEND: deliver(a, find(a, c->to), message); return true;
+    case FRAME_SEND: deliver(a, actor_find(a, c->to), message); return true;
     case FRAME_LINK: answer_tie(a, c, true); return true;
     case FRAME_UNLINK_ID: answer_unlink_id(a, c); return true;
     case FRAME_MONITOR: answer_tie(a, c, false); return true;
     case FRAME_DEMONITOR: demonitor(a, c); return true;
     case FRAME_MONITOR_EXIT: monitor_exit(a, c); return true;
-    case FRAME_SPAWN_REQUEST: return answer_spawn(a, c, message);
-    case FRAME_UNLINK: /* nothing that a peer says ends a process of ours: */
-    case FRAME_EXIT: untie_link(a, c); return true;
-    case FRAME_EXIT2: return true;
+    case FRAME_SPAWN_REQUEST: return spawned_request(a, c, message);
+    case FRAME_UNLINK: untie_link(a, c); return true;
+    case FRAME_EXIT2: exit_signal(a, c, message); return true;
+    case FRAME_EXIT:
+        if (untie_link(a, c))
+            exit_signal(a, c, message);
+        return true;
     default: a->ignored++; return true;
     }
 }
@@ -427,8 +436,8 @@ bool actor_control(struct actor *a, const struct control *c, struct span message
 void actor_too_long(struct actor *a, const struct control *c, struct span head)
 {
     const bool is_message = c->op == FRAME_REG_SEND || c->op == FRAME_SEND;
-    const uint32_t process = is_message ? find(a, c->to) : 0;
-    if (process != 0 && process != SELF_NET_KERNEL)
+    const uint32_t process = is_message ? actor_find(a, c->to) : 0;
+    if (process == PROCESS_EMMAP || process >= PROCESS_FIRST_QUEUE)
         client_too_long(a->client, head);
     else
         a->ignored++;
@@ -440,15 +449,17 @@ static void signal_watch(struct actor *a, uint8_t op, struct span pid, uint64_t 
     uint8_t ref[SELF_REF_BYTES];
     const struct span elements[] = {self_pid(a->self, SELF_EMMAP, own), pid,
                                     self_ref(a->self, number, ref)};
-    put_signal(a, op, elements, 3);
+    actor_signal(a, op, elements, 3);
 }
 
 bool actor_monitor(struct actor *a, struct span pid, uint64_t number)
 {
-    struct watch *w = calloc(1, sizeof *w);
+    struct watch *w = calloc(1, sizeof *w + pid.len);
     if (w == NULL)
         return false;
     w->number = number;
+    w->len = pid.len;
+    memcpy(w->pid, pid.at, pid.len);
     if (!is_of_peer(a, pid)) {
         LL_PREPEND(a->ended, w);
         return true;
@@ -460,6 +471,17 @@ bool actor_monitor(struct actor *a, struct span pid, uint64_t number)
     }
     signal_watch(a, FRAME_MONITOR, pid, number);
     return true;
+}
+
+uint32_t actor_list_watches(const struct actor *a, struct buf *out)
+{
+    const struct watch *w;
+    for (w = a->watches; w != NULL; w = w->hh.next) {
+        reply_tuple(out, 2);
+        reply_atom(out, "process");
+        reply_raw(out, span_of(w->pid, w->len));
+    }
+    return HASH_COUNT(a->watches);
 }
 
 static struct watch *take_ended(struct actor *a, uint64_t number)
@@ -485,6 +507,7 @@ void actor_demonitor(struct actor *a, struct span pid, uint64_t number)
 
 void actor_settle(struct actor *a)
 {
+    spawned_settle(a);
     while (a->ended != NULL) {
         struct watch *w = a->ended;
         const uint64_t number = w->number;

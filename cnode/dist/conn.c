@@ -41,6 +41,8 @@ struct conn {
     struct buf aside;   /* signals that come while a message is under construction in out */
     size_t message;     /* where that begins */
     bool composing;
+    bool inward;      /* it is for a process of ours, */
+    uint32_t spawned; /* this one */
     bool writing;
     bool finishing;
     bool shut; /* our end of the connection is, or will be when all is written */
@@ -144,6 +146,7 @@ void conn_close(struct conn *c, const char *why)
     leave_rest(c);
     leave_dirty(c);
     if (c->client != NULL) {
+        actor_leave(&c->actor);
         client_close(c->client);
         if (c->actor.ignored > 0)
             log_info("%s: %llu messages without use here", conn_peer(c),
@@ -269,20 +272,33 @@ static void flush_all(struct conn_hub *hub)
 
 /* ---- what the engine asks of a connection ---- */
 
-static struct buf *outlet_begin(void *conn, struct span to)
+static struct buf *begin_outward(struct conn *c, struct span to)
 {
-    struct conn *c = conn;
     uint8_t own[SELF_PID_BYTES];
     const bool to_pid = self_node_of_pid(to).len > 0;
     const struct span from = to_pid ? frame_unused() : self_pid(c->hub->self, SELF_EMMAP, own);
-    must(!c->composing);
-    c->composing = true;
-    c->actor.out = &c->aside;
     c->message = frame_begin(&c->out, to_pid ? FRAME_SEND : FRAME_ALIAS_SEND, 3);
     buf_put(&c->out, from.at, from.len);
     buf_put(&c->out, to.at, to.len);
     frame_put_message(&c->out);
     return &c->out;
+}
+
+/* To a process of ours, which has asked. */
+static struct buf *begin_inward(struct conn *c)
+{
+    buf_cut(&c->hub->inward, 0);
+    return &c->hub->inward;
+}
+
+static struct buf *outlet_begin(void *conn, struct span to)
+{
+    struct conn *c = conn;
+    must(!c->composing);
+    c->composing = true;
+    c->actor.out = &c->aside;
+    c->inward = spawned_awaits(&c->actor, to, &c->spawned);
+    return c->inward ? begin_inward(c) : begin_outward(c, to);
 }
 
 static void composed(struct conn *c)
@@ -296,20 +312,35 @@ static void composed(struct conn *c)
     mark_dirty(c);
 }
 
+/* The buffer is the next one's as soon as the process has the message. */
+static void end_inward(struct conn *c)
+{
+    struct buf message = c->hub->inward;
+    buf_init(&c->hub->inward, message.max);
+    if (message.failed)
+        break_off(c, "no memory for an answer");
+    else
+        spawned_answer(&c->actor, c->spawned, span_of(message.at, message.len));
+    buf_fini(&message);
+}
+
 static void outlet_end(void *conn)
 {
     struct conn *c = conn;
     must(c->composing);
-    if (!frame_end(&c->out, c->message))
+    if (!c->inward && !frame_end(&c->out, c->message))
         break_off(c, "more answers wait unsent than may");
     composed(c);
+    if (c->inward)
+        end_inward(c);
 }
 
 static void outlet_undo(void *conn)
 {
     struct conn *c = conn;
     must(c->composing);
-    buf_cut(&c->out, c->message);
+    if (!c->inward)
+        buf_cut(&c->out, c->message);
     composed(c);
 }
 
@@ -452,7 +483,12 @@ static void become_open(struct conn *c)
         conn_close(c, "no memory");
         return;
     }
-    actor_init(&c->actor, c->hub->self, c->client, peer, &c->out);
+    c->actor = (struct actor){.processes = &c->hub->processes,
+                              .self = c->hub->self,
+                              .client = c->client,
+                              .outlet = &outlet,
+                              .conn = c};
+    actor_init(&c->actor, peer, &c->out);
     c->state = OPEN;
     uv_timer_start(&c->timer, on_second, SECOND_MS, SECOND_MS);
 }
@@ -652,6 +688,8 @@ bool conn_hub_open(struct conn_hub *hub)
     hub->room = malloc(ROOM);
     if (hub->room == NULL)
         return false;
+    hub->processes = (struct processes){.self = hub->self, .server = hub->server};
+    buf_init(&hub->inward, hub->limits.max_frame + ROOM);
     uv_prepare_init(hub->loop, &hub->before_poll);
     uv_check_init(hub->loop, &hub->after_poll);
     uv_idle_init(hub->loop, &hub->turn);
@@ -674,4 +712,5 @@ void conn_hub_free(struct conn_hub *hub)
 {
     free(hub->room);
     hub->room = NULL;
+    buf_fini(&hub->inward);
 }

@@ -38,6 +38,8 @@ struct conn_hub {
     struct conn_limits limits;
     const struct conn_events *events;
 
+    struct processes processes;
+    struct buf inward;  /* an answer on its way to a process of ours */
     struct conn *dirty; /* with something to send */
     struct conn *rests; /* that go on in the next turn */
     uv_prepare_t before_poll;
@@ -46,7 +48,7 @@ struct conn_hub {
     uint8_t *room; /* where connections without a part of a frame read to */
 };
 
-/* The caller has filled in everything above `dirty`, which stays as it is. False: no memory.
+/* The caller has filled in everything above `processes`, which stays as it is. False: no memory.
  * conn_hub_close takes the hub off the loop once all connections are closed; conn_hub_free is for
  * when the loop has run. */
 bool conn_hub_open(struct conn_hub *hub);

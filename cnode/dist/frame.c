@@ -9,7 +9,8 @@ enum { LENGTH = 4, PASS_THROUGH = 112, VERSION = 131 };
 /* What each control message holds after its op, a letter an element:
  * f from, a pid      F from, a pid or a name   t to, a pid   n to, a name   T to, a pid or a name
  * a to, a reference  r reference               i id          m function     o list of options
- * - any term that is not looked at. `as` is the op that it is read as. */
+ * e reason of an exit                        - any term that is not looked at. `as` is the op that
+ * it is read as. */
 static const struct shape {
     uint8_t op;
     uint8_t as;
@@ -18,16 +19,16 @@ static const struct shape {
 } shapes[] = {
     {FRAME_LINK, FRAME_LINK, "ft", false},
     {FRAME_SEND, FRAME_SEND, "-t", true},
-    {FRAME_EXIT, FRAME_EXIT, "ft-", false},
+    {FRAME_EXIT, FRAME_EXIT, "fte", false},
     {FRAME_UNLINK, FRAME_UNLINK, "ft", false},
     {FRAME_NODE_LINK, FRAME_NODE_LINK, "", false},
     {FRAME_REG_SEND, FRAME_REG_SEND, "f-n", true},
     {FRAME_GROUP_LEADER, FRAME_GROUP_LEADER, "ft", false},
-    {FRAME_EXIT2, FRAME_EXIT2, "ft-", false},
+    {FRAME_EXIT2, FRAME_EXIT2, "fte", false},
     {12, FRAME_SEND, "-t-", true},
-    {13, FRAME_EXIT, "ft--", false},
+    {13, FRAME_EXIT, "ft-e", false},
     {16, FRAME_REG_SEND, "f-n-", true},
-    {18, FRAME_EXIT2, "ft--", false},
+    {18, FRAME_EXIT2, "ft-e", false},
     {FRAME_MONITOR, FRAME_MONITOR, "fTr", false},
     {FRAME_DEMONITOR, FRAME_DEMONITOR, "fTr", false},
     {FRAME_MONITOR_EXIT, FRAME_MONITOR_EXIT, "Ftr-", false},
@@ -135,6 +136,7 @@ static struct span *place_of(char letter, int tag, struct control *c, struct spa
     case 'i': return is_integer(tag) ? &c->id : NULL;
     case 'm': return &c->function;
     case 'o': return is_list(tag) ? &c->spawn_options : NULL;
+    case 'e': return &c->reason;
     default: return unseen;
     }
 }

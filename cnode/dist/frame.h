@@ -58,6 +58,7 @@ struct control {
     struct span id;            /* of an unlink: an integer */
     struct span function;      /* of a spawn request: {Module, Function, Arity} */
     struct span spawn_options; /* a list */
+    struct span reason;        /* of an exit, where the message does not carry it */
     bool carries;              /* a message or reason follows */
 };
 

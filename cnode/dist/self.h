@@ -21,6 +21,7 @@ struct self {
 enum {
     SELF_EMMAP = 1,
     SELF_NET_KERNEL = 2,
+    SELF_REX = 3,
     SELF_FIRST_SPAWNED = 16,
     SELF_LAST_SPAWNED = (1 << 20) - 1
 };

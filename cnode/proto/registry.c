@@ -76,6 +76,14 @@ bool registry_has_path(const struct server *s, const char *path)
     return at_path(s->registry, path) != NULL;
 }
 
+void registry_each(const struct registry *r,
+                   void (*each)(void *arg, uint32_t number, const char *name), void *arg)
+{
+    const struct process *p;
+    for (p = r->by_number; p != NULL; p = p->by_number.next)
+        each(arg, p->number, p->name);
+}
+
 struct process *registry_of(const struct entry *e)
 {
     struct process *p = NULL;

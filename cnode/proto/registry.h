@@ -31,6 +31,10 @@ const struct process *registry_named(const struct server *s, struct span name);
 const struct process *registry_numbered(const struct server *s, uint32_t number);
 struct process *registry_of(const struct entry *e);
 
+/* Each process that is there. */
+void registry_each(const struct registry *r,
+                   void (*each)(void *arg, uint32_t number, const char *name), void *arg);
+
 /* Is the file a process by this name of it? */
 bool registry_has_path(const struct server *s, const char *path);
 

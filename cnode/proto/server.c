@@ -188,6 +188,36 @@ bool client_has_process(const struct client *c, uint32_t process)
     return process == PROCESS_EMMAP || registry_numbered(c->server, process) != NULL;
 }
 
+void server_each_process(const struct server *s,
+                         void (*each)(void *arg, uint32_t process, const char *name), void *arg)
+{
+    registry_each(s->registry, each, arg);
+}
+
+bool server_state_request(const struct server *s, uint32_t process, struct buf *request)
+{
+    const struct process *p = registry_numbered(s, process);
+    if (process != PROCESS_EMMAP && p == NULL)
+        return false;
+    reply_tuple(request, p == NULL ? 1 : 2);
+    reply_atom(request, "info");
+    if (p != NULL)
+        reply_text(request, p->path);
+    return true;
+}
+
+uint64_t server_process_waiting(struct server *s, uint32_t process)
+{
+    const struct process *p = registry_numbered(s, process);
+    const struct entry *e = p == NULL ? NULL : entry_of_path(s, p->path);
+    return e == NULL ? 0 : e->waiting;
+}
+
+const char *server_version(const struct server *s)
+{
+    return s->options.version;
+}
+
 /* Any request opens it; its reply goes to nobody. */
 static void warm_up(struct server *s, const struct process *p)
 {

@@ -89,6 +89,15 @@ enum { PROCESS_EMMAP = 1, PROCESS_FIRST_QUEUE = 1 << 20 };
 uint32_t client_process(const struct client *c, struct span name);
 bool client_has_process(const struct client *c, uint32_t process);
 
+/* Each process of a registered queue; by what the engine is asked for its state, and so many of its
+ * requests wait. False: there is no such process. */
+void server_each_process(const struct server *s,
+                         void (*each)(void *arg, uint32_t process, const char *name), void *arg);
+bool server_state_request(const struct server *s, uint32_t process, struct buf *request);
+uint64_t server_process_waiting(struct server *s, uint32_t process);
+
+const char *server_version(const struct server *s);
+
 /* client_watch: the peer links to a process that is there, or monitors it; a queue is opened then.
  * False: it has ended already, with `eio`. */
 bool client_watch(struct client *c, uint32_t process);

@@ -1,0 +1,758 @@
+#include "dist/spawned.h"
+
+#include <ei.h>
+#include <utlist.h>
+
+#include "dist/actor.h"
+#include "dist/functions.h"
+#include "proto/reply.h"
+#include "proto/term.h"
+#include "shell/console.h"
+
+/* References of these processes are told from those of the engine's monitors by this bit. */
+#define OF_SPAWNED ((uint64_t)1 << 63)
+
+enum { CONSOLES_MOST = 16 };
+
+/* What has to be known of a process that begins. */
+struct birth {
+    enum spawned_for what_for;
+    struct span parent;
+    struct span ref;
+    struct span tag;
+};
+
+/* --- in and out of the tables -----------------------------------------------------------------
+ */
+
+struct spawned *spawned_find(const struct processes *all, uint32_t number)
+{
+    struct spawned *p;
+    HASH_FIND(hh, all->spawned, &number, sizeof number, p);
+    return p;
+}
+
+/* Numbers come round: one that is in use is passed over. */
+static uint32_t new_number(struct processes *all)
+{
+    uint32_t number;
+    do
+        number = self_new_id(all->self);
+    while (spawned_find(all, number) != NULL);
+    return number;
+}
+
+static struct span keep(uint8_t **end, struct span bytes)
+{
+    uint8_t *at = *end;
+    if (bytes.len > 0)
+        memcpy(at, bytes.at, bytes.len);
+    *end += bytes.len;
+    return span_of(at, bytes.len);
+}
+
+static void index_reference(struct spawned *p)
+{
+    struct actor *a = p->actor;
+    struct spawned *other;
+    if (p->ref.len == 0)
+        return;
+    HASH_FIND(by_ref, a->by_ref, p->ref.at, p->ref.len, other);
+    if (other != NULL)
+        return;
+    HASH_ADD_KEYPTR(by_ref, a->by_ref, p->ref.at, p->ref.len, p);
+    p->is_indexed = p->by_ref.tbl != NULL;
+}
+
+/* NULL without memory. */
+static struct spawned *begin(struct actor *a, uint32_t number, const struct birth *b,
+                             const struct mfa *f)
+{
+    struct processes *all = a->processes;
+    struct spawned *p = calloc(1, sizeof *p + b->parent.len + b->ref.len + b->tag.len +
+                                      f->module.len + f->name.len);
+    if (p == NULL)
+        return NULL;
+    uint8_t *end = p->bytes;
+    p->actor = a;
+    p->number = number;
+    p->what_for = b->what_for;
+    p->arity = f->arity;
+    p->parent = keep(&end, b->parent);
+    p->ref = keep(&end, b->ref);
+    p->tag = keep(&end, b->tag);
+    p->module = keep(&end, f->module);
+    p->name = keep(&end, f->name);
+    HASH_ADD(hh, all->spawned, number, sizeof p->number, p);
+    if (p->hh.tbl == NULL) {
+        free(p);
+        return NULL;
+    }
+    DL_APPEND(a->spawned, p);
+    index_reference(p);
+    return p;
+}
+
+/* Whoever is tied to the process hears the reason. */
+static void tell_end(const struct processes *all, uint32_t number, struct span reason)
+{
+    struct actor *a;
+    DL_FOREACH(all->actors, a)
+    a->outlet->ended(a->conn, number, reason);
+}
+
+static void end(struct spawned *p, struct span reason)
+{
+    struct processes *all = p->actor->processes;
+    HASH_DELETE(hh, all->spawned, p);
+    if (p->is_indexed)
+        HASH_DELETE(by_ref, p->actor->by_ref, p);
+    DL_DELETE(p->actor->spawned, p);
+    tell_end(all, p->number, reason);
+    if (p->console != NULL)
+        console_close(p->console);
+    free(p);
+}
+
+static void end_by(struct spawned *p, const char *reason)
+{
+    struct buf atom;
+    buf_init(&atom, 64);
+    reply_atom(&atom, reason);
+    end(p, span_of(atom.at, atom.len));
+    buf_fini(&atom);
+}
+
+/* --- messages to the peer -----------------------------------------------------------------------
+ */
+
+static struct buf *begin_message(struct actor *a, struct span to)
+{
+    return a->outlet->begin(a->conn, to);
+}
+
+static void end_message(struct actor *a)
+{
+    a->outlet->end(a->conn);
+}
+
+static void put_pid(const struct actor *a, uint32_t process, struct buf *out)
+{
+    uint8_t bytes[SELF_PID_BYTES];
+    reply_raw(out, self_pid(a->self, process, bytes));
+}
+
+/* --- what became of it --------------------------------------------------------------------------
+ */
+
+/* A value, or the reason of an exception; `args` are in the trace of one raised at once. */
+struct result {
+    enum { VALUE, ERROR, EXIT } class;
+    struct span term;
+    struct span args;
+};
+
+/* [{Module, Function, Arity or Args, []}] */
+static void put_trace(const struct spawned *p, const struct result *r, struct buf *out)
+{
+    reply_list(out, 1);
+    reply_tuple(out, 4);
+    reply_raw(out, p->module);
+    reply_raw(out, p->name);
+    if (r->args.len > 0)
+        reply_raw(out, r->args);
+    else
+        reply_int64(out, p->arity);
+    reply_nil(out);
+    reply_nil(out);
+}
+
+/* The reason of the end of who does not catch it. */
+static void put_exception(const struct spawned *p, const struct result *r, struct buf *out)
+{
+    if (r->class == ERROR)
+        reply_tuple(out, 2);
+    reply_raw(out, r->term);
+    if (r->class == ERROR)
+        put_trace(p, r, out);
+}
+
+/* As rpc gives it. */
+static void put_rpc_value(const struct spawned *p, const struct result *r, struct buf *out)
+{
+    if (r->class == VALUE) {
+        reply_raw(out, r->term);
+        return;
+    }
+    reply_tuple(out, 2);
+    reply_atom(out, "badrpc");
+    reply_tuple(out, 2);
+    reply_atom(out, "EXIT");
+    put_exception(p, r, out);
+}
+
+static void put_erpc_reason(const struct spawned *p, const struct result *r, struct buf *out)
+{
+    static const char *const classes[] = {[VALUE] = "return", [ERROR] = "error", [EXIT] = "exit"};
+    reply_tuple(out, r->class == ERROR ? 4 : 3);
+    reply_raw(out, p->tag);
+    reply_atom(out, classes[r->class]);
+    reply_raw(out, r->term);
+    if (r->class == ERROR)
+        put_trace(p, r, out);
+}
+
+/* {status, Pid, {module, Module}, [[], running, Pid, [], State]} */
+static void put_status(const struct spawned *p, struct span state, struct buf *out)
+{
+    reply_tuple(out, 4);
+    reply_atom(out, "status");
+    put_pid(p->actor, p->status_of, out);
+    reply_tuple(out, 2);
+    reply_atom(out, "module");
+    reply_atom(out, p->status_of == SELF_EMMAP ? "emmap" : "emmap_queue");
+    reply_list(out, 5);
+    reply_nil(out);
+    reply_atom(out, "running");
+    put_pid(p->actor, p->status_of, out);
+    reply_nil(out);
+    reply_raw(out, state);
+    reply_nil(out);
+}
+
+static void answer(const struct spawned *p, const struct result *r)
+{
+    struct actor *a = p->actor;
+    const struct span alias = term_alias(p->tag);
+    struct buf *out = begin_message(a, alias.len > 0 ? alias : p->parent);
+    reply_tuple(out, 2);
+    reply_raw(out, p->tag);
+    put_rpc_value(p, r, out);
+    end_message(a);
+}
+
+static void finish(struct spawned *p, const struct result *r)
+{
+    struct buf reason;
+    buf_init(&reason, SIZE_MAX);
+    if (p->what_for == SPAWNED_ERPC)
+        put_erpc_reason(p, r, &reason);
+    else if (p->what_for == SPAWNED_ALONE && r->class != VALUE)
+        put_exception(p, r, &reason);
+    else
+        reply_atom(&reason, "normal");
+    if (p->what_for != SPAWNED_ERPC && p->what_for != SPAWNED_ALONE)
+        answer(p, r);
+    if (reason.failed)
+        end_by(p, "system_limit");
+    else
+        end(p, span_of(reason.at, reason.len));
+    buf_fini(&reason);
+}
+
+static void fail(struct spawned *p, const char *reason, struct span args)
+{
+    struct buf atom;
+    buf_init(&atom, 64);
+    reply_atom(&atom, reason);
+    const struct result r = {.class = ERROR, .term = span_of(atom.at, atom.len), .args = args};
+    finish(p, &r);
+    buf_fini(&atom);
+}
+
+/* --- requests ----------------------------------------------------------------------------------
+ */
+
+static struct span own_ref(const struct spawned *p, uint8_t *to)
+{
+    return self_ref(p->actor->self, OF_SPAWNED | p->number, to);
+}
+
+/* As a call of the process that asked for this one, with an alias of this one's. */
+static void send_request(struct spawned *p, struct span request)
+{
+    uint8_t ref[SELF_REF_BYTES];
+    struct actor *a = p->actor;
+    struct buf call;
+    buf_init(&call, SIZE_MAX);
+    reply_tuple(&call, 3);
+    reply_atom(&call, "$gen_call");
+    reply_tuple(&call, 2);
+    reply_raw(&call, p->parent);
+    const uint8_t improper[] = {ERL_LIST_EXT, 0, 0, 0, 1};
+    buf_put(&call, improper, sizeof improper);
+    reply_atom(&call, "alias");
+    reply_raw(&call, own_ref(p, ref));
+    reply_raw(&call, request);
+    if (call.failed)
+        fail(p, "system_limit", span_of(NULL, 0));
+    else
+        client_message(a->client, PROCESS_EMMAP, span_of(call.at, call.len));
+    buf_fini(&call);
+}
+
+bool spawned_awaits(const struct actor *a, struct span ref, uint32_t *number)
+{
+    uint64_t n;
+    if (a->spawned == NULL || !self_is_ref(a->self, ref, &n) || (n & OF_SPAWNED) == 0)
+        return false;
+    *number = (uint32_t)n;
+    return true;
+}
+
+static bool put_value(const struct spawned *p, struct span reply, struct buf *out)
+{
+    if (p->status_of == 0)
+        return function_value(p->gives, reply, out);
+    put_status(p, reply, out);
+    return true;
+}
+
+static void take_value(struct spawned *p, struct span reply)
+{
+    struct buf value;
+    buf_init(&value, SIZE_MAX);
+    const bool good = put_value(p, reply, &value);
+    if (value.failed) {
+        fail(p, "system_limit", span_of(NULL, 0));
+    } else {
+        const struct result r = {.class = good ? VALUE : ERROR,
+                                 .term = span_of(value.at, value.len)};
+        finish(p, &r);
+    }
+    buf_fini(&value);
+}
+
+void spawned_answer(struct actor *a, uint32_t number, struct span message)
+{
+    struct spawned *p = spawned_find(a->processes, number);
+    struct term t = term_in(message);
+    if (p == NULL || p->actor != a)
+        return;
+    term_tuple(&t);
+    term_any(&t);
+    const struct span reply = term_any(&t);
+    if (p->console != NULL)
+        console_answer(p->console, reply);
+    else
+        take_value(p, reply);
+}
+
+static void cancel(struct spawned *p)
+{
+    uint8_t ref[SELF_REF_BYTES];
+    client_demonitor(p->actor->client, own_ref(p, ref));
+}
+
+/* --- consoles ----------------------------------------------------------------------------------
+ */
+
+static struct buf *console_begin(void *arg)
+{
+    struct spawned *p = arg;
+    return begin_message(p->actor, p->parent);
+}
+
+static void console_end(void *arg)
+{
+    struct spawned *p = arg;
+    end_message(p->actor);
+}
+
+static void console_request(void *arg, struct span request)
+{
+    send_request(arg, request);
+}
+
+static void console_cancel(void *arg)
+{
+    cancel(arg);
+}
+
+static void console_leave(void *arg)
+{
+    struct spawned *p = arg;
+    p->leaves = true;
+    p->actor->one_leaves = true;
+}
+
+static const struct console_port console_port = {.begin = console_begin,
+                                                 .end = console_end,
+                                                 .request = console_request,
+                                                 .cancel = console_cancel,
+                                                 .leave = console_leave};
+
+static unsigned consoles_of(const struct actor *a)
+{
+    const struct spawned *p;
+    unsigned n = 0;
+    DL_FOREACH(a->spawned, p)
+    n += p->console != NULL;
+    return n;
+}
+
+/* shell:start(): the process that runs this answers the pid of another, the console. */
+static void start_console(struct spawned *p, const struct mfa *f)
+{
+    uint8_t bytes[SELF_PID_BYTES];
+    struct actor *a = p->actor;
+    const struct birth b = {.what_for = SPAWNED_ALONE, .parent = p->parent};
+    struct spawned *new =
+        consoles_of(a) < CONSOLES_MOST ? begin(a, new_number(a->processes), &b, f) : NULL;
+    if (new == NULL) {
+        fail(p, "system_limit", f->args);
+        return;
+    }
+    const struct span self = self_pid(a->self, new->number, bytes);
+    new->console = console_open(a->processes->server, &console_port, new, self, p->parent);
+    if (new->console == NULL) {
+        end_by(new, "enomem");
+        fail(p, "system_limit", f->args);
+        return;
+    }
+    const struct result r = {.term = self};
+    finish(p, &r);
+}
+
+/* TAB: the text before the cursor comes reversed. */
+static void expand(struct spawned *p, const struct mfa *f)
+{
+    struct buf value;
+    struct term args = mfa_args(f);
+    buf_init(&value, SIZE_MAX);
+    console_expand(p->actor->processes->server, term_any(&args), &value);
+    const struct result r = {.term = span_of(value.at, value.len)};
+    finish(p, &r);
+    buf_fini(&value);
+}
+
+static bool run_shell(struct spawned *p, const struct mfa *f)
+{
+    if (mfa_is(f, "shell", "start") && f->arity <= 2)
+        start_console(p, f);
+    else if (mfa_is(f, "edlin_expand", "expand") && (f->arity == 1 || f->arity == 2))
+        expand(p, f);
+    else
+        return false;
+    return true;
+}
+
+/* --- running a function -------------------------------------------------------------------------
+ */
+
+static void run_request(struct spawned *p, const struct mfa *f)
+{
+    struct buf request;
+    buf_init(&request, SIZE_MAX);
+    p->gives = function_request(p->actor->processes->server, f, &request);
+    if (p->gives == FUNCTION_NONE)
+        fail(p, "undef", f->args);
+    else if (p->gives == FUNCTION_BADARG)
+        fail(p, "badarg", f->args);
+    else
+        send_request(p, span_of(request.at, request.len));
+    buf_fini(&request);
+}
+
+static void run(struct spawned *p, const struct mfa *f)
+{
+    struct buf out;
+    if (run_shell(p, f))
+        return;
+    buf_init(&out, SIZE_MAX);
+    const enum functions_run what = functions_run(p->actor, f, &p->status_of, &out);
+    const struct result r = {.class = what == FUNCTIONS_RAISE  ? ERROR
+                                      : what == FUNCTIONS_EXIT ? EXIT
+                                                               : VALUE,
+                             .term = span_of(out.at, out.len),
+                             .args = f->args};
+    switch (what) {
+    case FUNCTIONS_NONE: run_request(p, f); break;
+    case FUNCTIONS_VALUE:
+    case FUNCTIONS_EXIT:
+    case FUNCTIONS_RAISE: finish(p, &r); break;
+    case FUNCTIONS_REQUEST: p->gives = FUNCTION_BARE; send_request(p, r.term);
+    }
+    buf_fini(&out);
+}
+
+/* apply(Fun, Args) of an external fun, apply(Module, Function, Args): what is meant by it. False:
+ * it is something else. */
+static bool unwrap(struct mfa *f)
+{
+    struct term t = mfa_args(f);
+    if (!mfa_is(f, "erlang", "apply") || (f->arity != 2 && f->arity != 3))
+        return false;
+    if (f->arity == 2 && term_tag(&t) != ERL_EXPORT_EXT)
+        return false;
+    if (f->arity == 2)
+        t.index++;
+    const struct span module = term_any(&t);
+    const struct span name = term_any(&t);
+    if (f->arity == 2)
+        term_any(&t);
+    struct mfa inner;
+    if (!mfa_read(&inner, module, name, term_any(&t))) {
+        mfa_fini(&inner);
+        return false;
+    }
+    mfa_fini(f);
+    *f = inner;
+    return true;
+}
+
+/* Terms of a call that are no function and arguments. */
+static struct mfa no_function(struct span module, struct span name, struct span args)
+{
+    return (struct mfa){.module = module, .name = name, .args = args};
+}
+
+struct call {
+    struct span module, name, args;
+};
+
+/* False without memory. */
+static bool start(struct actor *a, uint32_t number, const struct birth *b, const struct call *c)
+{
+    struct mfa f;
+    const bool good = mfa_read(&f, c->module, c->name, c->args);
+    const struct mfa bad = no_function(c->module, c->name, c->args);
+    if (good)
+        unwrap(&f);
+    struct spawned *p = begin(a, number, b, good ? &f : &bad);
+    const bool born = p != NULL;
+    if (born && good)
+        run(p, &f);
+    else if (born)
+        fail(p, "badarg", c->args);
+    mfa_fini(&f);
+    return born;
+}
+
+/* --- spawn requests ----------------------------------------------------------------------------
+ */
+
+enum { LINKED = 1, MONITORED = 2 };
+
+static bool read_options(struct span options, uint8_t *flags)
+{
+    struct term t = term_in(options);
+    const int n = term_list(&t);
+    *flags = 0;
+    for (int i = 0; i < n && !t.bad; i++) {
+        if (term_is_atom(&t, "link"))
+            *flags |= LINKED;
+        else if (term_is_atom(&t, "monitor"))
+            *flags |= MONITORED;
+        else
+            term_any(&t);
+    }
+    if (n > 0)
+        term_list_end(&t);
+    return !t.bad;
+}
+
+/* erpc:execute_call(Res, M, F, A) and erpc:execute_cast(M, F, A) are what they run. */
+static bool read_erpc(struct span module, struct span name, struct span args, struct birth *b,
+                      struct call *c)
+{
+    struct mfa f;
+    bool good = mfa_read(&f, module, name, args);
+    const bool is_call = good && f.arity == 4 && mfa_is(&f, "erpc", "execute_call");
+    const bool is_cast = good && f.arity == 3 && mfa_is(&f, "erpc", "execute_cast");
+    struct term t = term_in(args);
+    good = (is_call || is_cast) && term_tag(&t) == ERL_LIST_EXT;
+    if (good) {
+        term_list(&t);
+        if (is_call)
+            b->tag = term_any(&t);
+        b->what_for = is_call ? SPAWNED_ERPC : SPAWNED_ALONE;
+        c->module = term_any(&t);
+        c->name = term_any(&t);
+        c->args = term_any(&t);
+    }
+    mfa_fini(&f);
+    return good;
+}
+
+static void tie_to_parent(struct actor *a, uint32_t number, uint8_t flags, const struct control *c,
+                          struct span pid)
+{
+    const struct control monitor = {.to = pid, .from = c->from, .ref = c->ref};
+    const struct control link = {.to = pid, .from = c->from};
+    if (flags & MONITORED)
+        actor_tie(a, number, &monitor, false);
+    if (flags & LINKED)
+        actor_tie(a, number, &link, true);
+}
+
+static void put_spawn_reply(struct actor *a, const struct control *c, uint8_t flags,
+                            struct span pid)
+{
+    const uint8_t number[] = {ERL_SMALL_INTEGER_EXT, flags};
+    const struct span reply[] = {c->ref, c->from, span_of(number, sizeof number), pid};
+    actor_signal(a, FRAME_SPAWN_REPLY, reply, 4);
+}
+
+bool spawned_request(struct actor *a, const struct control *c, struct span args)
+{
+    struct term t = term_in(c->function);
+    struct birth b = {.what_for = SPAWNED_ALONE, .parent = c->from, .ref = c->ref};
+    uint8_t bytes[SELF_PID_BYTES];
+    uint8_t flags;
+    if (term_tuple(&t) != 3 || !read_options(c->spawn_options, &flags))
+        return false;
+    const struct span module = term_any(&t);
+    struct call call = {.module = module, .name = term_any(&t), .args = args};
+    const uint32_t number = new_number(a->processes);
+    const struct span pid = self_pid(a->self, number, bytes);
+    put_spawn_reply(a, c, flags, pid);
+    tie_to_parent(a, number, flags, c, pid);
+    if (!read_erpc(module, call.name, args, &b, &call))
+        b.ref = span_of(NULL, 0); /* whoever spawns a process does not end it by looking away */
+    if (!start(a, number, &b, &call))
+        tell_end(a->processes, number, frame_unused()); /* no memory, not even for a reason */
+    return true;
+}
+
+/* --- messages ----------------------------------------------------------------------------------
+ */
+
+/* {Form, Module, Function, Args, GroupLeader}, read in place. */
+static bool read_call(struct term *t, const char *form, struct call *c)
+{
+    if (term_tag(t) != ERL_SMALL_TUPLE_EXT || term_tuple(t) != 5 || !term_is_atom(t, form))
+        return false;
+    c->module = term_any(t);
+    c->name = term_any(t);
+    c->args = term_any(t);
+    term_any(t);
+    return true;
+}
+
+static bool start_for(struct actor *a, const struct birth *b, const struct call *c)
+{
+    const uint32_t number = new_number(a->processes);
+    return start(a, number, b, c);
+}
+
+/* {Pid, {call, M, F, A, GroupLeader}}: answered by {rex, Value}. */
+static bool rex_message(struct actor *a, struct span message)
+{
+    static const uint8_t rex[] = {ERL_SMALL_ATOM_UTF8_EXT, 3, 'r', 'e', 'x'};
+    struct call c;
+    struct term t = term_in(message);
+    struct birth b = {.what_for = SPAWNED_CALL, .tag = span_of(rex, sizeof rex)};
+    if (term_tag(&t) != ERL_SMALL_TUPLE_EXT || term_tuple(&t) != 2)
+        return false;
+    b.parent = term_any(&t);
+    return self_node_of_pid(b.parent).len > 0 && read_call(&t, "call", &c) && start_for(a, &b, &c);
+}
+
+/* {Form, {Pid, Tag}, Request}; *t stands before the request. */
+static bool read_from(struct term *t, const char *form, struct birth *b)
+{
+    if (term_tag(t) != ERL_SMALL_TUPLE_EXT || term_tuple(t) != 3 || !term_is_atom(t, form) ||
+        term_tag(t) != ERL_SMALL_TUPLE_EXT || term_tuple(t) != 2)
+        return false;
+    b->parent = term_any(t);
+    b->tag = term_any(t);
+    b->ref = term_alias(b->tag);
+    return self_node_of_pid(b->parent).len > 0;
+}
+
+bool spawned_rex(struct actor *a, struct span message)
+{
+    struct birth b = {.what_for = SPAWNED_CALL};
+    struct call c;
+    struct term t = term_in(message);
+    if (rex_message(a, message))
+        return true;
+    if (!read_from(&t, "$gen_call", &b))
+        return false;
+    struct term again = t;
+    return (read_call(&t, "block_call", &c) || read_call(&again, "call", &c)) &&
+           start_for(a, &b, &c);
+}
+
+bool spawned_system(struct actor *a, uint32_t process, struct span message)
+{
+    struct term t = term_in(message);
+    struct birth b = {.what_for = SPAWNED_CALL};
+    if (!read_from(&t, "system", &b))
+        return false;
+    const bool status = term_is_atom(&t, "get_status");
+    if (!status && !term_is_atom(&t, "get_state"))
+        return false;
+    struct buf request;
+    buf_init(&request, SIZE_MAX);
+    const struct mfa nothing = {.arity = 0};
+    struct spawned *p = functions_state(a, process, &request)
+                            ? begin(a, new_number(a->processes), &b, &nothing)
+                            : NULL;
+    const bool born = p != NULL;
+    if (born) {
+        p->gives = FUNCTION_BARE;
+        p->status_of = status ? process : 0;
+        send_request(p, span_of(request.at, request.len));
+    }
+    buf_fini(&request);
+    return born;
+}
+
+void spawned_message(struct spawned *p, struct span message)
+{
+    if (p->console != NULL)
+        console_message(p->console, message);
+}
+
+void spawned_linked(struct spawned *p, struct span by)
+{
+    if (p->console != NULL && span_equal(by, p->parent))
+        console_start(p->console);
+}
+
+/* --- ends --------------------------------------------------------------------------------------
+ */
+
+void spawned_take_back(struct actor *a, struct span ref)
+{
+    struct spawned *p;
+    HASH_FIND(by_ref, a->by_ref, ref.at, ref.len, p);
+    if (p == NULL)
+        return;
+    cancel(p);
+    end_by(p, "normal");
+}
+
+void spawned_exit(struct spawned *p, struct span reason)
+{
+    struct term t = term_in(reason);
+    if (term_is_atom(&t, "normal") && p->console == NULL)
+        return;
+    cancel(p);
+    if (term_is_atom(&t, "kill"))
+        end_by(p, "killed");
+    else
+        end(p, reason);
+}
+
+void spawned_settle(struct actor *a)
+{
+    struct spawned *p;
+    struct spawned *next;
+    if (!a->one_leaves)
+        return;
+    a->one_leaves = false;
+    DL_FOREACH_SAFE(a->spawned, p, next)
+    {
+        if (p->leaves)
+            end_by(p, "normal");
+    }
+}
+
+void spawned_end_all(struct actor *a)
+{
+    while (a->spawned != NULL)
+        end_by(a->spawned, "noconnection"); /* NOLINT: it takes itself out */
+}
