@@ -1,0 +1,388 @@
+/* Functions that a peer calls: by spawn requests as spawn, rpc and erpc send them, by messages to
+ * rex, and by system messages. */
+#include "dist/spawned.h"
+
+#include "town.h"
+
+static struct caller c;
+static struct caller other;
+
+static int setup(void **state)
+{
+    (void)state;
+    town_init();
+    town_open();
+    caller_open(&c, "client@localhost");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    caller_leave(&c);
+    town_close();
+    return 0;
+}
+
+static void is(const char *seen, const char *expected)
+{
+    assert_string_equal(seen, expected);
+}
+
+/* The daemon watches who waits or holds items, and looks away again; nobody here cares. */
+static void skip_watches(void)
+{
+    for (;;) {
+        until(caller_has_frame(&c));
+        const int op = c.heard.at[9];
+        if (op != FRAME_MONITOR && op != FRAME_DEMONITOR)
+            return;
+        buf_drop(&c.heard, 4 + get_be32(c.heard.at));
+    }
+}
+
+static const char *replies(unsigned ref)
+{
+    skip_watches();
+    return caller_reply(&c, ref);
+}
+
+static const char *asks(const char *request)
+{
+    caller_call(&c, "emmap", 3, make_term("%s", request));
+    return replies(3);
+}
+
+/* The connection is sound, and nothing but the answer has come. */
+static void pings(void)
+{
+    is(asks("ping"), "pong");
+}
+
+/* --- what is said ------------------------------------------------------------------------------
+ */
+
+static void say(struct span control, struct span message)
+{
+    struct bytes b = {0};
+    add_control(&b, control, message);
+    caller_say(&c, &b);
+}
+
+static void spawns(unsigned ref, const char *mfa, const char *options, const char *args)
+{
+    say(TUPLE(FRAME_SPAWN_REQUEST, peer_ref(ref), peer_pid(1), peer_pid(2), make_term("%s", mfa),
+              make_term("%s", options)),
+        make_term("%s", args));
+}
+
+static void calls(unsigned ref, const char *module_function_args)
+{
+    char args[1000];
+    snprintf(args, sizeof args, "[res,%s]", module_function_args);
+    spawns(ref, "{erpc,execute_call,4}", "[monitor]", args);
+}
+
+/* --- what is heard -----------------------------------------------------------------------------
+ */
+
+static uint8_t pid_bytes[512];
+
+/* Element n (from 0, the op) of the next control message, of this op. */
+static struct span hears(int op, int n)
+{
+    static struct bytes kept;
+    skip_watches();
+    const size_t len = get_be32(c.heard.at);
+    kept.len = 0;
+    add(&kept, c.heard.at + 6, len - 2);
+    buf_drop(&c.heard, 4 + len);
+    struct term t = term_in(span_of(kept.at, term_check(bytes_span(&kept))));
+    term_tuple(&t);
+    assert_int_equal(term_int64(&t), op);
+    struct span element = nothing;
+    for (int i = 0; i < n; i++)
+        element = term_any(&t);
+    assert_false(t.bad);
+    return element;
+}
+
+/* The pid of the process that a request has made. */
+static struct span spawned(void)
+{
+    const struct span pid = hears(FRAME_SPAWN_REPLY, 4);
+    memcpy(pid_bytes, pid.at, pid.len);
+    return span_of(pid_bytes, pid.len);
+}
+
+static const char *down(void)
+{
+    return show_term(hears(FRAME_MONITOR_EXIT, 4));
+}
+
+/* What an erpc call gives. */
+static const char *gives(const char *module_function_args)
+{
+    calls(1, module_function_args);
+    spawned();
+    return down();
+}
+
+/* --- erpc --------------------------------------------------------------------------------------
+ */
+
+static void a_call_of_a_request_returns_its_reply(void **state)
+{
+    (void)state;
+    is(gives("emmap,ping,[]"), "{res,return,pong}");
+    assert_memory_equal(gives("emmap,open_counters,[\"c\",4]"), "{res,return,{ok,", 16);
+    is(gives("emmap,inc_counter,[\"c\",3,5]"), "{res,return,{ok,0}}");
+    is(gives("emmap,read_counter,[\"c\",3]"), "{res,return,{ok,5}}");
+    is(gives("emmap,read_counter,[\"c\",4]"), "{res,return,{error,badarg}}");
+    pings();
+}
+
+static void what_is_not_there_is_undefined(void **state)
+{
+    (void)state;
+    is(gives("lists,seq,[1,x]"), "{res,error,undef,[{lists,seq,[1,x],[]}]}");
+    is(gives("emmap,pop,[q]"), "{res,error,undef,[{emmap,pop,[q],[]}]}");
+    is(gives("erlang,halt,[]"), "{res,error,undef,[{erlang,halt,[],[]}]}");
+    pings();
+}
+
+static void a_bare_function_raises(void **state)
+{
+    (void)state;
+    is(gives("emmap_queue,length,[\"none\"]"), "{res,error,enoent,[{emmap_queue,length,1,[]}]}");
+    is(gives("emmap,list,[other]"), "{res,error,badarg,[{emmap,list,[other],[]}]}");
+    is(gives("erlang,system_info,[nosuch]"),
+       "{res,error,badarg,[{erlang,system_info,[nosuch],[]}]}");
+    is(gives("sys,get_state,[nosuch]"), "{res,exit,{noproc,{sys,get_state,[nosuch]}}}");
+    is(gives("emmap,1,[]"), "{res,error,badarg,[{emmap,1,[],[]}]}");
+}
+
+static void a_call_may_wait(void **state)
+{
+    (void)state;
+    assert_memory_equal(asks("{open_queue,\"q\",0,[]}"), "{ok,", 4);
+    calls(1, "emmap_queue,pop_wait,[\"q\",infinity]");
+    spawned();
+    is(asks("{push,\"q\",job}"), "ok");
+    is(down(), "{res,return,{ok,job}}");
+    pings();
+}
+
+static void who_looks_away_gets_nothing(void **state)
+{
+    (void)state;
+    assert_memory_equal(asks("{open_queue,\"q\",0,[]}"), "{ok,", 4);
+    calls(1, "emmap_queue,pop_wait,[\"q\",infinity]");
+    const struct span pid = spawned();
+    say(TUPLE(FRAME_DEMONITOR, peer_pid(1), pid, peer_ref(1)), nothing);
+    is(asks("{push,\"q\",job}"), "ok");
+    is(asks("{length,\"q\"}"), "1");
+    say(TUPLE(FRAME_MONITOR, peer_pid(1), pid, peer_ref(2)), nothing);
+    is(down(), "noproc");
+}
+
+static void a_lease_is_the_callers(void **state)
+{
+    (void)state;
+    assert_memory_equal(asks("{open_queue,\"q\",0,[]}"), "{ok,", 4);
+    is(asks("{push,\"q\",job}"), "ok");
+    is(gives("emmap_queue,take,[\"q\"]"), "{res,return,{ok,1,1,job}}");
+    is(gives("emmap_queue,ack,[\"q\",1]"), "{res,return,ok}");
+    is(asks("{length,\"q\"}"), "0");
+}
+
+/* --- spawn -------------------------------------------------------------------------------------
+ */
+
+static void a_spawned_function_ends_normally(void **state)
+{
+    (void)state;
+    spawns(1, "{emmap,ping,0}", "[monitor]", "[]");
+    spawned();
+    is(down(), "normal");
+    spawns(2, "{emmap,nosuch,1}", "[monitor]", "[a]");
+    spawned();
+    is(down(), "{undef,[{emmap,nosuch,[a],[]}]}");
+    spawns(3, "{erlang,apply,3}", "[monitor]", "[emmap,ping,[]]");
+    spawned();
+    is(down(), "normal");
+    spawns(4, "{erpc,execute_cast,3}", "[]", "[emmap,ping,[]]");
+    spawned();
+    pings();
+}
+
+static void who_is_linked_hears_the_end(void **state)
+{
+    (void)state;
+    spawns(1, "{emmap,nosuch,0}", "[link]", "[]");
+    spawned();
+    is(show_term(hears(FRAME_EXIT, 3)), "{undef,[{emmap,nosuch,[],[]}]}");
+    pings();
+}
+
+static struct span waits(const char *options)
+{
+    assert_memory_equal(asks("{open_queue,\"q\",0,[]}"), "{ok,", 4);
+    spawns(1, "{emmap_queue,pop_wait,2}", options, "[\"q\",infinity]");
+    return spawned();
+}
+
+static void an_exit_signal_ends_it(void **state)
+{
+    (void)state;
+    const struct span pid = waits("[monitor]");
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("normal")), nothing);
+    is(asks("{length,\"q\"}"), "0");
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("kill")), nothing);
+    is(down(), "killed");
+    is(asks("{push,\"q\",job}"), "ok");
+    is(asks("{length,\"q\"}"), "1");
+}
+
+static void it_ends_with_whom_it_is_linked_to(void **state)
+{
+    (void)state;
+    const struct span pid = waits("[link]");
+    say(TUPLE(FRAME_MONITOR, peer_pid(3), pid, peer_ref(9)), nothing);
+    say(TUPLE(FRAME_EXIT, peer_pid(1), pid, make_term("crash")), nothing);
+    is(down(), "crash");
+    is(asks("{push,\"q\",job}"), "ok");
+    is(asks("{length,\"q\"}"), "1");
+}
+
+static void an_exit_of_a_stranger_is_nothing(void **state)
+{
+    (void)state;
+    const struct span pid = waits("[]");
+    say(TUPLE(FRAME_EXIT, peer_pid(4), pid, make_term("crash")), nothing);
+    is(asks("{push,\"q\",job}"), "ok");
+    is(asks("{length,\"q\"}"), "0");
+    pings();
+}
+
+/* Also for peers that have not asked for it. */
+static void all_peers_see_it(void **state)
+{
+    (void)state;
+    struct bytes b = {0};
+    struct control control;
+    const struct span pid = waits("[]");
+    caller_open(&other, "other@localhost");
+    erlang_pid from = {.num = 7, .serial = 1, .creation = 5, .node = "other@localhost"};
+    char bytes[64];
+    int n = 0;
+    assert_int_equal(ei_encode_pid(bytes, &n, &from), 0);
+    add_control(&b, TUPLE(FRAME_MONITOR, span_of(bytes, (size_t)n), pid, peer_ref(5)), nothing);
+    add_call(&b, "emmap", 6, make_term("ping"));
+    caller_say(&other, &b);
+    is(caller_reply(&other, 6), "pong");
+    caller_leave(&c); /* and with its peer it ends */
+    caller_hear(&other, &control);
+    assert_int_equal(control.op, FRAME_MONITOR_EXIT);
+    caller_leave(&other);
+    caller_open(&c, "client@localhost");
+    is(asks("{push,\"q\",job}"), "ok");
+    is(asks("{length,\"q\"}"), "1");
+}
+
+/* --- messages ----------------------------------------------------------------------------------
+ */
+
+static void rex_runs_calls(void **state)
+{
+    (void)state;
+    struct control control;
+    caller_call(&c, "rex", 1, make_term("{block_call,emmap,ping,[],user}"));
+    is(replies(1), "pong");
+    caller_call(&c, "rex", 1, make_term("{call,emmap,nosuch,[1,x],user}"));
+    is(replies(1), "{badrpc,{EXIT,{undef,[{emmap,nosuch,[1,x],[]}]}}}");
+    say(TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("rex")),
+        TUPLE(0, peer_pid(1), make_term("{call,emmap,ping,[],user}")));
+    is(show_term(caller_hear(&c, &control)), "{rex,pong}");
+    assert_int_equal(control.op, FRAME_SEND);
+    say(TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("rex")), make_term("odd"));
+    pings();
+}
+
+static void a_call_of_rex_can_be_taken_back(void **state)
+{
+    (void)state;
+    assert_memory_equal(asks("{open_queue,\"q\",0,[]}"), "{ok,", 4);
+    caller_call(&c, "rex", 1, make_term("{block_call,emmap_queue,pop_wait,[\"q\",infinity],user}"));
+    say(TUPLE(FRAME_DEMONITOR, peer_pid(1), make_term("rex"), peer_ref(1)), nothing);
+    is(asks("{push,\"q\",job}"), "ok");
+    is(asks("{length,\"q\"}"), "1");
+}
+
+static void system_message(const char *name, unsigned ref, const char *request)
+{
+    struct bytes tag = {0};
+    add_u8(&tag, ERL_LIST_EXT);
+    add_u32(&tag, 1);
+    add_span(&tag, make_term("alias"));
+    add_span(&tag, peer_ref(ref));
+    say(TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("%s", name)),
+        TUPLE(0, make_term("system"), TUPLE(0, peer_pid(1), bytes_span(&tag)),
+              make_term("%s", request)));
+}
+
+static void a_queue_tells_its_state(void **state)
+{
+    (void)state;
+    assert_memory_equal(asks("{open_queue,\"q\",0,[{register,jobs}]}"), "{ok,", 4);
+    system_message("jobs", 1, "get_state");
+    assert_non_null(strstr(replies(1), "kind=>queue"));
+    system_message("jobs", 2, "get_status");
+    assert_memory_equal(replies(2), "{status,", 8);
+    assert_non_null(strstr(gives("sys,get_state,[jobs]"), "kind=>queue"));
+    system_message("jobs", 3, "suspend"); /* which is not served */
+    pings();
+}
+
+/* --- the node ----------------------------------------------------------------------------------
+ */
+
+static void it_answers_what_tools_ask(void **state)
+{
+    (void)state;
+    is(gives("erlang,node,[]"), "{res,return,emmap@localhost}");
+    is(gives("erlang,system_info,[otp_release]"), "{res,return,\"25\"}");
+    is(gives("erlang,registered,[]"), "{res,return,[emmap,net_kernel,rex]}");
+    is(gives("erlang,whereis,[nosuch]"), "{res,return,undefined}");
+    is(gives("application,get_env,[stdlib,x,default]"), "{res,return,default}");
+    is(gives("code,ensure_loaded,[shell]"), "{res,return,{module,shell}}");
+    is(gives("code,ensure_loaded,[lists]"), "{res,return,{error,nofile}}");
+    is(gives("net_kernel,get_net_ticktime,[]"), "{res,return,60}");
+    assert_memory_equal(gives("erlang,memory,[]"), "{res,return,[{total,", 20);
+    is(gives("erlang,is_process_alive,[a]"),
+       "{res,error,badarg,[{erlang,is_process_alive,[a],[]}]}");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        TEST(a_call_of_a_request_returns_its_reply),
+        TEST(what_is_not_there_is_undefined),
+        TEST(a_bare_function_raises),
+        TEST(a_call_may_wait),
+        TEST(who_looks_away_gets_nothing),
+        TEST(a_lease_is_the_callers),
+        TEST(a_spawned_function_ends_normally),
+        TEST(who_is_linked_hears_the_end),
+        TEST(an_exit_signal_ends_it),
+        TEST(it_ends_with_whom_it_is_linked_to),
+        TEST(an_exit_of_a_stranger_is_nothing),
+        TEST(all_peers_see_it),
+        TEST(rex_runs_calls),
+        TEST(a_call_of_rex_can_be_taken_back),
+        TEST(a_queue_tells_its_state),
+        TEST(it_answers_what_tools_ask),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
