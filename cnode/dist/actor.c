@@ -91,9 +91,11 @@ static void end_frame(struct actor *a, size_t start)
 static uint32_t find_name(const struct actor *a, struct span name)
 {
     struct term t = term_in(name);
-    return term_is_atom(&t, "net_kernel") ? SELF_NET_KERNEL
-           : term_is_atom(&t, "rex")      ? SELF_REX
-                                          : client_process(a->client, name);
+    const uint32_t process = client_process(a->client, name);
+    return process != 0                     ? process
+           : term_is_atom(&t, "net_kernel") ? SELF_NET_KERNEL
+           : term_is_atom(&t, "rex")        ? SELF_REX
+                                            : 0;
 }
 
 static bool is_there(const struct actor *a, uint32_t number)
@@ -158,18 +160,21 @@ static bool is_spawned(uint32_t process)
     return process >= SELF_FIRST_SPAWNED && process <= SELF_LAST_SPAWNED;
 }
 
-/* {system, From, Request} of the sys module. */
-static bool is_system(struct span message)
+/* {system, From, Request} of the sys module? A look that costs the other messages little: the atom
+ * begins behind three or four bytes. */
+static bool may_be_system(struct span message)
 {
-    struct term t = term_in(message);
-    return term_tag(&t) == ERL_SMALL_TUPLE_EXT && term_tuple(&t) == 3 && term_is_atom(&t, "system");
+    static const char name[] = "system";
+    const size_t len = sizeof name - 1;
+    return message.len > 5 + len && message.at[1] == 3 &&
+           (memcmp(message.at + 4, name, len) == 0 || memcmp(message.at + 5, name, len) == 0);
 }
 
 static void process_message(struct actor *a, uint32_t process, struct span message)
 {
     if (is_spawned(process))
         spawned_message(spawned_find(a->processes, process), message);
-    else if (!is_system(message) || !spawned_system(a, process, message))
+    else if (!may_be_system(message) || !spawned_system(a, process, message))
         client_message(a->client, process, message);
 }
 
