@@ -301,6 +301,8 @@ static void free_all(struct desk *d, bool items_are_there)
 
 void desk_forget_leases(struct entry *e)
 {
+    waiter_forget_leases(&e->desk);
+    desk_tend_soon(e);
     free_all(&e->desk, false);
 }
 

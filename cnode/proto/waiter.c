@@ -439,21 +439,39 @@ enum err waiter_unsubscribe(struct call *c, struct span ref, bool keep_leases, s
     return OK;
 }
 
-void waiter_took(struct waiter *w)
+static void set_unacked(struct waiter *w, uint64_t n)
 {
     const bool was_able = waiter_is_able(w);
-    w->unacked++;
+    w->unacked = n;
     count(w, was_able);
     place(w);
 }
 
+void waiter_took(struct waiter *w)
+{
+    set_unacked(w, w->unacked + 1);
+}
+
 void waiter_acked(struct waiter *w)
 {
-    const bool was_able = waiter_is_able(w);
-    w->unacked--;
-    count(w, was_able);
-    place(w);
+    set_unacked(w, w->unacked - 1);
     desk_tend_soon(w->entry);
+}
+
+/* The longest without credit stands first. */
+void waiter_forget_leases(struct desk *d)
+{
+    struct waiter *w;
+    struct waiter *next;
+    struct lease *l;
+    DL_FOREACH2(d->leases, l, next_here)
+    l->subscription = NULL;
+    DL_FOREACH2(d->over, l, next_here)
+    l->subscription = NULL;
+    DL_FOREACH(d->first, w)
+    set_unacked(w, 0);
+    DL_FOREACH_SAFE(d->sated, w, next)
+    set_unacked(w, 0);
 }
 
 /* --- the end of many ------------------------------------------------------------------------- */

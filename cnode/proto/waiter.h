@@ -66,9 +66,10 @@ bool waiter_end_service(struct waiter *w);
 /* waiter_give hands over what want_serve has made. */
 void waiter_give(struct waiter *w, struct span reply, struct lease *leased);
 
-/* A lease of a subscription begins, ends. */
+/* A lease of a subscription begins, ends; all leases of a queue are void. */
 void waiter_took(struct waiter *w);
 void waiter_acked(struct waiter *w);
+void waiter_forget_leases(struct desk *d);
 
 /* All of a holder's; all of a queue's; those that came by a handle. The last may be within an
  * answer: requests are told by waiter_fail_closed, when the desk is tended. */

@@ -597,6 +597,27 @@ static void a_subscriber_gets_items_up_to_its_credit(void **state)
     is(ask(&peer, "{take_many,%" PRIu64 ",9}", q), "{ok,[{2,2,two},{3,2,three}]}");
 }
 
+/* Whatever was leased to whom: who has been without credit longest comes first. */
+static void erase_gives_all_credit_back(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    subscribe(&peer, q, 77, 2);
+    push(q, "a1");
+    has_item(next_text(&peer), ",1,1,a1}");
+    subscribe(&other, q2, 78, 1);
+    is(ask(&other, "{push_many,%" PRIu64 ",[b2,c3]}", q2), "ok");
+    has_item(next_text(&peer), ",2,1,b2}");
+    has_item(next_text(&other), ",3,1,c3}");
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "ok");
+    push(q, "d4");
+    has_item(next_text(&peer), ",4,1,d4}");
+    is(ask(&peer, "{erase,%" PRIu64 "}", q), "ok");
+    push(q, "e5");
+    has_item(next_text(&other), ",5,1,e5}");
+}
+
 static const char *unsubscribe(struct peer *p, uint64_t q, uint64_t ref)
 {
     struct buf b;
@@ -819,6 +840,7 @@ int main(void)
         TEST(names_outlive_the_server),
         TEST(looking_changes_nothing),
         TEST(a_subscriber_gets_items_up_to_its_credit),
+        TEST(erase_gives_all_credit_back),
         TEST(an_ended_subscription_names_what_it_left),
         TEST(what_is_no_term_is_no_item),
         TEST(limits_are_told),
