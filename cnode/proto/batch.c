@@ -152,6 +152,7 @@ static void reply_all(struct batch *b, struct buf *out)
     reply_nil(&b->replies);
     if (b->replies.failed) {
         reply_error(out, ERR_MAX_FRAME);
+        call_refused(b->request.client);
         return;
     }
     reply_ok(out);
@@ -163,6 +164,7 @@ enum outcome batch_run(const struct request *r, struct span items, struct buf *o
     struct batch *b = batch_new(r, items);
     if (b == NULL || b->items.bad) {
         reply_error(out, b == NULL ? ERR_ENOMEM : ERR_BADARG);
+        call_refused(r->client);
         if (b != NULL)
             batch_free(b);
         return ANSWERED;

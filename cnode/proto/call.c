@@ -109,17 +109,34 @@ enum err call_do(struct call *c)
     const bool failed = c->out->failed;
     c->object = &c->entry->object;
     c->bytes_in = c->bytes_out = 0;
+    c->refused = false;
     enum err e = permit(c);
     if (e == OK)
         e = c->op->run(c);
     return call_checked(c->out, from, failed, e);
 }
 
-void call_note(struct call *c, enum err result, uint64_t since_ns)
+void call_count(struct client *c, struct entry *e, const struct sample *one)
 {
-    struct stats *s = &c->entry->stats;
-    stats_note(s, since_ns, uv_hrtime());
-    s->errors += result != OK;
-    s->bytes_in += c->bytes_in;
-    s->bytes_out += c->bytes_out;
+    stats_note(&c->stats, one);
+    if (e != NULL)
+        stats_note(&e->stats, one);
+}
+
+void call_note(const struct call *c, enum err result)
+{
+    const uint64_t now_ns = uv_hrtime();
+    const struct sample one =
+        stats_sample(now_ns - c->since_ns, now_ns, result != OK || c->refused);
+    call_count(c->client, c->entry, &one);
+    if (c->entry == NULL)
+        return;
+    c->entry->stats.bytes_in += c->bytes_in;
+    c->entry->stats.bytes_out += c->bytes_out;
+}
+
+void call_refused(struct client *c)
+{
+    const struct sample one = stats_sample(0, uv_hrtime(), true);
+    call_count(c, NULL, &one);
 }

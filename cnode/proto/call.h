@@ -27,7 +27,13 @@ enum err call_do(struct call *c);
  * is taken by the error. `failed` is what `out` was there: something before it does not fit. */
 enum err call_checked(struct buf *out, size_t from, bool failed, enum err e);
 
-/* call_note adds the finished call to the object's statistics. */
-void call_note(struct call *c, enum err result, uint64_t since_ns);
+/* call_note counts the answered call for its client and, where it has an entry, for that. */
+void call_note(const struct call *c, enum err result);
+
+/* call_count: the same of a request that is no call any more. */
+void call_count(struct client *c, struct entry *e, const struct sample *one);
+
+/* call_refused counts what was answered with an error before it could become a call. */
+void call_refused(struct client *c);
 
 #endif

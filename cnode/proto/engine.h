@@ -86,6 +86,8 @@ struct client {
     uint32_t lease_count;
     uint32_t waiter_count;
     uint32_t subscriber_count;
+    uint32_t in_flight;  /* of its requests, those that a worker is at */
+    struct stats stats;
     uint64_t credit;     /* of all its subscriptions */
     bool held_up;        /* somebody waits until it reads */
     uint64_t count_mark; /* the last count of clients that has met it */

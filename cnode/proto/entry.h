@@ -43,6 +43,7 @@ struct entry {
     uint32_t writers;      /* handles that may write */
     struct pending *first; /* the line */
     uint32_t waiting;
+    uint32_t in_flight;    /* requests that a worker is at */
     uint64_t batch_mark; /* the batch whose sync has met it */
     struct desk desk;    /* of a queue */
     struct stats stats;

@@ -36,7 +36,6 @@ struct pending {
     enum err result;
     struct buf reply;
     struct job job;
-    uint64_t since_ns;
     struct load load;
     struct saving saving; /* of the name as a process */
     size_t len;
@@ -156,7 +155,7 @@ enum err line_wait(struct entry *e, const struct request *r, struct open *open, 
                                   .in_envelope = r->in_envelope};
     p->open = open;
     p->step = open != NULL ? TO_FIND : TO_RUN;
-    p->since_ns = since_ns;
+    p->call.since_ns = since_ns;
     buf_init(&p->reply, c->server->options.max_frame);
     index_reference(p);
     p->load = load;
@@ -193,6 +192,17 @@ static void settle(struct pending *p)
     reply_error(&p->reply, e);
 }
 
+/* To open is of no object yet; the engine's own closings are no requests. */
+static void note(struct pending *p)
+{
+    if (p->request.term.len == 0)
+        return;
+    p->call.client = p->request.client;
+    if (p->call.op == NULL)
+        p->call.entry = NULL;
+    call_note(&p->call, p->result);
+}
+
 /* The first of the line is done; its reply stands in p->reply. */
 static void finish(struct pending *p)
 {
@@ -201,8 +211,7 @@ static void finish(struct pending *p)
     if (p->call.op != NULL && p->entry->object.kind == OBJECT_QUEUE)
         settle(p);
     const struct span reply = span_of(p->reply.at, p->reply.len);
-    if (p->call.op != NULL && p->entry->object.kind != OBJECT_CLOSED)
-        call_note(&p->call, p->result, p->since_ns);
+    note(p);
     if (p->result == OK && p->call.op != NULL && p->call.op->done != NULL)
         p->call.op->done(&p->call);
     if (p->request.batch != NULL)
@@ -228,9 +237,20 @@ static void start(struct pending *p, void (*run)(struct job *), void (*done)(str
 {
     p->entry->busy = true;
     p->under_way = true;
+    p->entry->in_flight++;
+    p->request.client->in_flight++;
     p->job.run = run;
     p->job.done = done;
     work_submit(p->entry->server->loop, &p->job);
+}
+
+static void stop(struct pending *p)
+{
+    if (!p->under_way)
+        return;
+    p->under_way = false;
+    p->entry->in_flight--;
+    p->request.client->in_flight--;
 }
 
 static struct pending *of_job(struct job *job)
@@ -280,7 +300,7 @@ static void join_waiters(struct pending *p)
 /* The call has been run, to whatever end. */
 static void end_run(struct pending *p)
 {
-    p->under_way = false;
+    stop(p);
     switch (p->result) {
     case ERR_WAIT: join_waiters(p); break;
     case ERR_CHECKPOINT: desk_stall(p->entry); break; /* and then again */
@@ -413,7 +433,7 @@ static void found(struct job *job)
     struct pending *p = of_job(job);
     struct entry *e = p->entry;
     line_hold(e);
-    p->under_way = false;
+    stop(p);
     p->step = TO_ATTACH;
     if (p->result == ERR_ENOENT && p->open->taken)
         refuse(p, ERR_REGISTERED);
@@ -470,7 +490,7 @@ static void conclude(struct pending *p)
 {
     struct entry *e = p->entry;
     const bool asked = !p->open->opening.by_name;
-    p->under_way = false;
+    stop(p);
     if (p->result == OK && asked)
         p->result = give_handle(p);
     if (p->result == OK && !asked) {
@@ -748,7 +768,6 @@ void line_close(struct handle *h)
         return;
     p->closes = h;
     p->request.client = h->client;
-    p->since_ns = uv_hrtime();
     buf_init(&p->reply, SIZE_MAX);
     add_load(h->client, p->load);
     struct entry *e = h->entry;

@@ -78,6 +78,8 @@ struct call {
     bool may_wait;   /* this is a worker that has the object */
     bool in_batch;
     bool in_envelope;
+    bool refused;                 /* run has returned OK, but its reply is an error */
+    uint64_t since_ns;            /* when it came, uv_hrtime */
     uint64_t now_ms;              /* since 1970 */
     uint64_t leases_left;         /* that the client may take */
     struct span ref;              /* of the call, where a cancel may come */

@@ -114,7 +114,7 @@ static void reply_latency(struct buf *out, const struct stats *s)
     reply_map(out, 3);
     reply_key_uint64(out, "p50", stats_percentile_us(s, 500));
     reply_key_uint64(out, "p99", stats_percentile_us(s, 990));
-    reply_key_uint64(out, "max", (s->max_ns + 999) / 1000);
+    reply_key_uint64(out, "max", stats_max_us(s));
 }
 
 static void reply_key_bound(struct buf *out, const char *key, uint64_t bound)
@@ -190,7 +190,7 @@ static void reply_object(struct buf *out, struct entry *e)
     reply_key_atom(out, "durability", "default");
     reply_key_uint64(out, "handles", e->handle_count);
     reply_key_uint64(out, "clients", clients_of(e));
-    reply_key_uint64(out, "ops", s->ops);
+    reply_key_uint64(out, "ops", stats_ops(s));
     reply_key_uint64(out, "errors", s->errors);
     reply_key_uint64(out, "bytes_in", s->bytes_in);
     reply_key_uint64(out, "bytes_out", s->bytes_out);

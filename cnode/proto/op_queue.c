@@ -268,6 +268,7 @@ static void reply_refused(struct call *c, const struct buf *ids, uint32_t n)
         reply_atom(c->out, "ok");
         return;
     }
+    c->refused = true;
     reply_tuple(c->out, 2);
     reply_atom(c->out, "error");
     reply_tuple(c->out, 2);

@@ -215,6 +215,7 @@ static enum err check_pwrite_list(struct call *c)
 
 static void reply_partly(struct call *c, int done, enum err e)
 {
+    c->refused = true;
     reply_tuple(c->out, 2);
     reply_atom(c->out, "error");
     reply_tuple(c->out, 2);

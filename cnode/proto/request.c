@@ -19,31 +19,35 @@ static bool must_wait(const struct call *c)
 static enum outcome refuse(struct call *c, enum err e)
 {
     reply_error(c->out, e);
+    call_note(c, e);
     return ANSWERED;
 }
 
 /* Into the line; where the object is idle, to a worker. What only this request had called up goes
  * again if it may not wait. */
-static enum outcome wait(struct call *c, const struct request *r, struct open *open, uint64_t since)
+static enum outcome wait(struct call *c, const struct request *r, struct open *open)
 {
     struct entry *e = c->entry;
     const bool idle = !e->busy && e->first == NULL && !e->desk.stalled;
-    enum err why = line_wait(e, r, open, since);
+    enum err why = line_wait(e, r, open, c->since_ns);
     if (why != OK) {
         free(open);
+        refuse(c, why);
         line_rest(e);
-        return refuse(c, why);
+        return ANSWERED;
     }
     if (idle)
         line_begin(e);
     return WAITS;
 }
 
-static enum outcome run_opening(struct call *c, const struct request *r, uint64_t since)
+static enum outcome run_opening(struct call *c, const struct request *r)
 {
     struct open *open;
-    if (!open_of_call(c, &open))
+    if (!open_of_call(c, &open)) {
+        call_note(c, ERR_BADARG);
         return ANSWERED;
+    }
     const char *path = open->opening.sharing == MAP_OF_FILE ? open->path : NULL;
     c->entry = path == NULL ? NULL : entry_of_path(c->server, path);
     if (c->entry == NULL)
@@ -52,7 +56,7 @@ static enum outcome run_opening(struct call *c, const struct request *r, uint64_
         free(open);
         return refuse(c, ERR_ENOMEM);
     }
-    return wait(c, r, open, since);
+    return wait(c, r, open);
 }
 
 /* It has found nothing: it waits among those who wait for items. */
@@ -62,11 +66,12 @@ static enum outcome join_waiters(struct call *c, const struct request *r)
     return e == OK ? WAITS : refuse(c, e);
 }
 
-static enum outcome run_on_object(struct call *c, const struct request *r, uint64_t since)
+static enum outcome run_on_object(struct call *c, const struct request *r)
 {
     enum err e = call_resolve(c, NULL);
     if (c->op->args[0] == 'c' && (e == ERR_CLOSED || e == ERR_STALE)) {
         reply_atom(c->out, "ok");
+        call_note(c, OK);
         return ANSWERED;
     }
     if (e == OK && call_is_in_vain(c))
@@ -74,17 +79,17 @@ static enum outcome run_on_object(struct call *c, const struct request *r, uint6
     if (e != OK)
         return refuse(c, e);
     if (must_wait(c))
-        return wait(c, r, NULL, since);
+        return wait(c, r, NULL);
     e = call_do(c);
     if (e == ERR_WOULD_BLOCK || e == ERR_CHECKPOINT)
-        return wait(c, r, NULL, since);
+        return wait(c, r, NULL);
     if (c->op->kind == OBJECT_QUEUE) {
         e = lease_settle_call(c, e, true);
         desk_tend_soon(c->entry);
     }
     if (e == ERR_WAIT)
         return join_waiters(c, r);
-    call_note(c, e, since);
+    call_note(c, e);
     if (e == OK && c->op->done != NULL)
         c->op->done(c);
     return ANSWERED;
@@ -97,7 +102,7 @@ static enum outcome run_here(struct call *c, const struct request *r)
     const bool failed = c->out->failed;
     if ((c->op->flags & OP_BATCH) != 0)
         return r->batch != NULL ? refuse(c, ERR_BADARG) : batch_run(r, c->args[0].bytes, c->out);
-    call_checked(c->out, from, failed, c->op->run(c));
+    call_note(c, call_checked(c->out, from, failed, c->op->run(c)));
     return ANSWERED;
 }
 
@@ -109,16 +114,17 @@ enum outcome request_run(const struct request *r, struct buf *out)
                      .ref = r->to,
                      .in_batch = r->batch != NULL,
                      .in_envelope = r->in_envelope,
+                     .since_ns = uv_hrtime(),
                      .out = out};
     buf_init(&c.scratch, c.server->options.max_frame);
     enum outcome outcome = ANSWERED;
     call_begin(&c);
-    if (op_decode(&c, r->term)) {
-        const uint64_t since = uv_hrtime();
+    if (!op_decode(&c, r->term))
+        call_note(&c, ERR_BADARG);
+    else
         outcome = (c.op->flags & OP_HERE) != 0    ? run_here(&c, r)
-                  : (c.op->flags & OP_OPENS) != 0 ? run_opening(&c, r, since)
-                                                  : run_on_object(&c, r, since);
-    }
+                  : (c.op->flags & OP_OPENS) != 0 ? run_opening(&c, r)
+                                                  : run_on_object(&c, r);
     call_fini(&c);
     return outcome;
 }

@@ -3,8 +3,7 @@
 #include <ei.h>
 #include <time.h>
 
-#include "proto/engine.h"
-#include "proto/handle.h"
+#include "proto/call.h"
 #include "proto/lease.h"
 #include "proto/line.h"
 #include "proto/registry.h"
@@ -260,6 +259,7 @@ struct client *client_open(struct server *s, struct span node, const struct outl
     c->conn = conn;
     c->since_ms = uv_now(s->loop);
     c->first_id = s->next_id;
+    c->stats.last_ns = uv_hrtime();
     DL_PREPEND(s->clients, c);
     return c;
 }
@@ -533,8 +533,10 @@ static void queue_call(struct client *c, const struct process *p, struct term *t
     struct buf *out = c->outlet.begin(c->conn, r.to);
     reply_tuple(out, 2);
     reply_raw(out, r.tag);
-    if (!good)
+    if (!good) {
         reply_unknown(out, asked);
+        call_refused(c);
+    }
     if (good && request_run(&r, out) == WAITS)
         c->outlet.undo(c->conn);
     else
@@ -611,6 +613,7 @@ static void refuse_call(struct client *c, struct span left)
     if (!caller_of(&t, &r))
         return;
     buf_init(&reply, 256);
+    call_refused(c);
     reply_error(&reply, ERR_MAX_FRAME);
     request_answer(&r, span_of(reply.at, reply.len));
     buf_fini(&reply);
@@ -622,6 +625,7 @@ static void refuse_envelope(struct client *c, struct span left)
     struct span id;
     if (!next_whole(&left, &lane) || !next_whole(&left, &id) || !is_pid(lane))
         return;
+    call_refused(c);
     struct buf *out = c->outlet.begin(c->conn, lane);
     reply_tuple(out, 4);
     reply_atom(out, "$emmap");

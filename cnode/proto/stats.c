@@ -1,23 +1,33 @@
 #include "proto/stats.h"
 
-void stats_note(struct stats *s, uint64_t since_ns, uint64_t now_ns)
-{
-    const uint64_t ns = now_ns - since_ns;
-    unsigned power = 63 - (unsigned)__builtin_clzll(ns | 1);
-    if (power >= STATS_POWERS)
-        power = STATS_POWERS - 1;
-    s->latency[power]++;
-    s->ops++;
-    s->last_ns = now_ns;
-    if (ns > s->max_ns)
-        s->max_ns = ns;
-}
-
-uint64_t stats_percentile_us(const struct stats *s, unsigned part)
+uint64_t stats_ops(const struct stats *s)
 {
     uint64_t all = 0;
     for (int i = 0; i < STATS_POWERS; i++)
         all += s->latency[i];
+    return all;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+void stats_add(struct stats *many, const struct stats *one)
+{
+    many->errors += one->errors;
+    many->bytes_in += one->bytes_in;
+    many->bytes_out += one->bytes_out;
+    many->sum_ns += one->sum_ns;
+    many->max_ns = larger(many->max_ns, one->max_ns);
+    many->last_ns = larger(many->last_ns, one->last_ns);
+    for (int i = 0; i < STATS_POWERS; i++)
+        many->latency[i] += one->latency[i];
+}
+
+uint64_t stats_percentile_us(const struct stats *s, unsigned part)
+{
+    const uint64_t all = stats_ops(s);
     uint64_t below = 0;
     for (int i = 0; i < STATS_POWERS; i++) {
         below += s->latency[i];
@@ -27,4 +37,9 @@ uint64_t stats_percentile_us(const struct stats *s, unsigned part)
         }
     }
     return 0;
+}
+
+uint64_t stats_max_us(const struct stats *s)
+{
+    return s->max_ns / 1000 + (s->max_ns % 1000 != 0);
 }

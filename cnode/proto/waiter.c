@@ -1,7 +1,6 @@
 #include "proto/waiter.h"
 
-#include "proto/entry.h"
-#include "proto/handle.h"
+#include "proto/call.h"
 #include "proto/lease.h"
 #include "proto/reply.h"
 
@@ -197,6 +196,7 @@ enum err waiter_join(struct entry *e, const struct call *c, const struct request
         return ERR_ENOMEM;
     }
     w->want = c->want;
+    w->took_ns = uv_hrtime() - c->since_ns;
     w->handle = c->handle == NULL ? 0 : c->handle->id;
     if (!really_waits(r, &w->want)) {
         w->want.timeout_ms = 0;
@@ -219,11 +219,13 @@ void waiter_wait_no_more(struct waiter *w)
     w->want.timeout_ms = 0;
 }
 
-void waiter_answer(struct waiter *w, struct span reply)
+static void answer(struct waiter *w, struct span reply, bool failed)
 {
     struct request r = w->request;
     if (w->gone)
         return;
+    const struct sample one = stats_sample(w->took_ns, uv_hrtime(), failed);
+    call_count(r.client, w->entry, &one);
     leave(w);
     if (r.batch != NULL)
         batch_go_on(r.batch, reply);
@@ -232,6 +234,11 @@ void waiter_answer(struct waiter *w, struct span reply)
     else
         cast_done(&r, reply);
     release(w);
+}
+
+void waiter_answer(struct waiter *w, struct span reply)
+{
+    answer(w, reply, false);
 }
 
 /* {emmap_queue, Ref, {error, Reason}} to the subscriber. */
@@ -255,6 +262,8 @@ void waiter_begin_service(struct waiter *w)
 {
     const bool was_able = waiter_is_able(w);
     w->served = true;
+    w->entry->in_flight++;
+    w->request.client->in_flight++;
     w->request.client->pending_count++;
     count(w, was_able);
 }
@@ -264,6 +273,8 @@ bool waiter_end_service(struct waiter *w)
     const bool was_able = waiter_is_able(w);
     const bool there = !w->gone;
     w->served = false;
+    w->entry->in_flight--;
+    w->request.client->in_flight--;
     w->request.client->pending_count--;
     count(w, was_able);
     if (!there)
@@ -281,7 +292,7 @@ void waiter_fail(struct waiter *w, enum err why)
     struct buf reply;
     buf_init(&reply, 256);
     reply_error(&reply, why);
-    waiter_answer(w, span_of(reply.at, reply.len));
+    answer(w, span_of(reply.at, reply.len), true);
     buf_fini(&reply);
 }
 
@@ -340,6 +351,7 @@ static void give_message(struct waiter *w, struct span reply, struct lease *leas
 
 void waiter_give(struct waiter *w, struct span reply, struct lease *leased)
 {
+    w->entry->stats.bytes_out += reply.len;
     if (w->subscription) {
         give_message(w, reply, leased);
         return;

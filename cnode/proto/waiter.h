@@ -16,6 +16,7 @@ struct waiter {
     struct waiter *next_of, *prev_of;
     uint64_t handle; /* by which it came; 0: by name */
     struct want want;
+    uint64_t took_ns; /* until it joined the line: to wait for items is no work */
     struct request request;
     struct heap_node node; /* when its time is over */
     bool served;           /* a worker is at it */
