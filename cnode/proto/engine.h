@@ -57,6 +57,7 @@ struct server {
     uint64_t lag_due_ns;
     uint64_t loop_lag_us;
     uint64_t unknown_messages;
+    struct stats ended[OBJECT_QUEUE + 1]; /* by kind: of objects that are no more */
     bool stopping;
     void (*stopped)(void *arg);
     void *stopped_arg;
@@ -86,7 +87,7 @@ struct client {
     uint32_t lease_count;
     uint32_t waiter_count;
     uint32_t subscriber_count;
-    uint32_t in_flight;  /* of its requests, those that a worker is at */
+    uint32_t in_flight; /* of its requests, those that a worker is at */
     struct stats stats;
     uint64_t credit;     /* of all its subscriptions */
     bool held_up;        /* somebody waits until it reads */

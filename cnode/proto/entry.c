@@ -106,6 +106,8 @@ void entry_index(struct entry *e, dev_t dev, ino_t ino)
 void entry_look(struct entry *e)
 {
     e->seen.kind = e->object.kind;
+    if (e->seen.kind != OBJECT_CLOSED)
+        e->seen.was = e->seen.kind;
     e->seen.size = e->object.map.size;
     e->seen.count = e->object.count;
     e->seen.read_only = object_writable(&e->object) != OK;
@@ -162,6 +164,7 @@ void entry_free(struct entry *e)
     entry_closed(e);
     forget_names(e);
     DL_DELETE(e->server->entries, e);
+    stats_add(&e->server->ended[e->seen.was], &e->stats);
     free(e->path);
     free(e);
 }

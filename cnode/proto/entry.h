@@ -43,7 +43,7 @@ struct entry {
     uint32_t writers;      /* handles that may write */
     struct pending *first; /* the line */
     uint32_t waiting;
-    uint32_t in_flight;    /* requests that a worker is at */
+    uint32_t in_flight;  /* requests that a worker is at */
     uint64_t batch_mark; /* the batch whose sync has met it */
     struct desk desk;    /* of a queue */
     struct stats stats;
@@ -51,6 +51,7 @@ struct entry {
     /* What of the object can be told while a worker has it. */
     struct {
         enum object_kind kind;
+        enum object_kind was; /* when it was open last */
         uint64_t size, count;
         bool read_only;
         struct queue_info queue;

@@ -102,6 +102,7 @@ static const struct op rows[] = {
     OP(info, "o", ANY, OP_LOOKS, op_info_object, "an object"),
     OP(list, "", ANY, OP_HERE, op_list, "the open objects"),
     OP(clients, "", ANY, OP_HERE, op_clients, "the connected nodes"),
+    OP(metrics, "", ANY, OP_HERE, op_metrics, "all figures, as text for Prometheus"),
     OP(ping, "", ANY, OP_HERE, op_ping, "pong"),
 };
 /* clang-format on */

@@ -2,14 +2,13 @@
 #include <unistd.h>
 
 #include "proto/call.h"
+#include "proto/figures.h"
 #include "proto/line.h"
 #include "proto/ops.h"
 #include "proto/registry.h"
 #include "proto/reply.h"
 #include "proto/waiter.h"
 #include "sys/log.h"
-#include "sys/os.h"
-#include "sys/work.h"
 
 enum { PROTOCOL = 1 };
 
@@ -133,16 +132,9 @@ static void reply_key_name(struct buf *out, const char *key, const char *name)
         reply_key_text(out, key, name);
 }
 
-static uint64_t age_ms(const struct entry *e)
+static void reply_queue(struct buf *out, const struct entry *e, const struct object_figures *f)
 {
-    const uint64_t now = server_now_ms(e->server);
-    const uint64_t then = e->seen.queue.oldest_time;
-    return then > 0 && then < now ? now - then : 0;
-}
-
-static void reply_queue(struct buf *out, const struct entry *e)
-{
-    const struct queue_info *q = &e->seen.queue;
+    const struct queue_info *q = &f->queue;
     const struct queue_options *o = &e->seen.options;
     const struct process *p = registry_of(e);
     reply_key_uint64(out, "items", q->items);
@@ -151,8 +143,8 @@ static void reply_queue(struct buf *out, const struct entry *e)
     reply_key_uint64(out, "leased", q->leased);
     reply_key_uint64(out, "delayed", q->delayed);
     reply_key_uint64(out, "buried", q->buried);
-    reply_key_uint64(out, "subscribers", e->desk.subscribers);
-    reply_key_uint64(out, "oldest_ms", age_ms(e));
+    reply_key_uint64(out, "subscribers", f->subscribers);
+    reply_key_uint64(out, "oldest_ms", f->oldest_ms);
     reply_key_uint64(out, "pushed", q->pushed);
     reply_key_uint64(out, "popped", q->popped);
     reply_key_uint64(out, "acked", q->acked);
@@ -174,34 +166,34 @@ static void reply_queue(struct buf *out, const struct entry *e)
     reply_key_name(out, "dead_letter", o->dead_letter);
 }
 
-enum { KEYS = 14, KEYS_OF_COUNTERS = 1, KEYS_OF_QUEUE = 27 };
+enum { KEYS = 15, KEYS_OF_COUNTERS = 1, KEYS_OF_QUEUE = 27 };
 
 static void reply_object(struct buf *out, struct entry *e)
 {
-    const struct stats *s = &e->stats;
-    if (!e->busy)
-        entry_look(e);
-    const bool counters = e->seen.kind == OBJECT_COUNTERS;
-    const bool queue = e->seen.kind == OBJECT_QUEUE;
+    struct object_figures f;
+    figures_of_object(e, &f);
+    const bool counters = f.kind == OBJECT_COUNTERS;
+    const bool queue = f.kind == OBJECT_QUEUE;
     reply_map(out, KEYS + (counters ? KEYS_OF_COUNTERS : queue ? KEYS_OF_QUEUE : 0));
-    reply_key_text(out, "name", e->path);
-    reply_key_atom(out, "kind", entry_kind_name(e->seen.kind));
-    reply_key_uint64(out, "size", e->seen.size);
+    reply_key_text(out, "name", f.name);
+    reply_key_atom(out, "kind", entry_kind_name(f.kind));
+    reply_key_uint64(out, "size", f.size);
     reply_key_atom(out, "durability", "default");
-    reply_key_uint64(out, "handles", e->handle_count);
+    reply_key_uint64(out, "handles", f.handles);
     reply_key_uint64(out, "clients", clients_of(e));
-    reply_key_uint64(out, "ops", stats_ops(s));
-    reply_key_uint64(out, "errors", s->errors);
-    reply_key_uint64(out, "bytes_in", s->bytes_in);
-    reply_key_uint64(out, "bytes_out", s->bytes_out);
-    reply_latency(out, s);
-    reply_key_uint64(out, "waiting", e->waiting + e->desk.waiting);
-    reply_key_uint64(out, "idle_ms", (uv_hrtime() - s->last_ns) / 1000000);
-    reply_key_atom(out, "read_only", e->seen.read_only ? "true" : "false");
+    reply_key_uint64(out, "ops", f.ops);
+    reply_key_uint64(out, "errors", f.stats->errors);
+    reply_key_uint64(out, "bytes_in", f.stats->bytes_in);
+    reply_key_uint64(out, "bytes_out", f.stats->bytes_out);
+    reply_latency(out, f.stats);
+    reply_key_uint64(out, "waiting", f.waiting);
+    reply_key_uint64(out, "in_flight", f.in_flight);
+    reply_key_uint64(out, "idle_ms", f.idle_ms);
+    reply_key_atom(out, "read_only", f.read_only ? "true" : "false");
     if (counters)
-        reply_key_uint64(out, "count", e->seen.count);
+        reply_key_uint64(out, "count", f.count);
     if (queue)
-        reply_queue(out, e);
+        reply_queue(out, e, &f);
 }
 
 enum err op_info_object(struct call *c)
@@ -224,51 +216,46 @@ enum err op_list(struct call *c)
     return OK;
 }
 
+static void reply_client(struct buf *out, const struct client *c)
+{
+    struct client_figures f;
+    figures_of_client(c, &f);
+    reply_map(out, 13);
+    reply_key_atom(out, "node", f.node);
+    reply_key_uint64(out, "since_ms", f.since_ms);
+    reply_key_uint64(out, "ops", f.ops);
+    reply_key_uint64(out, "errors", f.stats->errors);
+    reply_key_uint64(out, "bytes_in", f.bytes_in);
+    reply_key_uint64(out, "bytes_out", f.bytes_out);
+    reply_latency(out, f.stats);
+    reply_key_uint64(out, "handles", f.handles);
+    reply_key_uint64(out, "leases", f.leases);
+    reply_key_uint64(out, "waiting", f.waiting);
+    reply_key_uint64(out, "in_flight", f.in_flight);
+    reply_key_uint64(out, "subscribers", f.subscribers);
+    reply_key_uint64(out, "idle_ms", f.idle_ms);
+}
+
 enum err op_clients(struct call *c)
 {
     const size_t begin = reply_list_begin(c->out);
     uint32_t n = 0;
     for (struct client *one = c->server->clients; one != NULL; one = one->next) {
-        uint64_t in = 0;
-        uint64_t out = 0;
         if (one->gone)
             continue;
-        one->outlet.traffic(one->conn, &in, &out);
-        reply_map(c->out, 8);
-        reply_key_atom(c->out, "node", one->node);
-        reply_key_uint64(c->out, "since_ms", uv_now(c->server->loop) - one->since_ms);
-        reply_key_uint64(c->out, "handles", one->handle_count);
-        reply_key_uint64(c->out, "leases", one->lease_count);
-        reply_key_uint64(c->out, "waiting", one->pending_count + one->waiter_count);
-        reply_key_uint64(c->out, "subscribers", one->subscriber_count);
-        reply_key_uint64(c->out, "bytes_in", in);
-        reply_key_uint64(c->out, "bytes_out", out);
+        reply_client(c->out, one);
         n++;
     }
     reply_list_end(c->out, begin, n);
     return OK;
 }
 
-static uint64_t mapped_bytes(const struct server *s)
+static void reply_workers(struct buf *out, const struct node_figures *f)
 {
-    uint64_t sum = 0;
-    for (struct entry *e = s->entries; e != NULL; e = e->next) {
-        if (!e->busy)
-            entry_look(e);
-        sum += e->seen.size;
-    }
-    return sum;
-}
-
-static void reply_workers(struct buf *out)
-{
-    const char *set = getenv("UV_THREADPOOL_SIZE");
-    const unsigned long threads = set == NULL ? 4 : strtoul(set, NULL, 10);
-    const unsigned long running = work_pending < threads ? work_pending : threads;
     reply_atom(out, "workers");
     reply_map(out, 2);
-    reply_key_uint64(out, "running", running);
-    reply_key_uint64(out, "waiting", work_pending - running);
+    reply_key_uint64(out, "running", f->workers_running);
+    reply_key_uint64(out, "waiting", f->workers_waiting);
 }
 
 static void reply_limits(struct buf *out, const struct server_options *o)
@@ -285,35 +272,27 @@ static void reply_limits(struct buf *out, const struct server_options *o)
     reply_key_uint64(out, "max_frame", o->max_frame);
 }
 
-static uint32_t connected(const struct server *s)
-{
-    uint32_t n = 0;
-    for (struct client *c = s->clients; c != NULL; c = c->next)
-        n += !c->gone;
-    return n;
-}
-
 enum err op_info(struct call *c)
 {
-    const struct server *s = c->server;
+    struct server *s = c->server;
     struct buf *out = c->out;
-    size_t rss = 0;
-    uv_resident_set_memory(&rss);
+    struct node_figures f;
+    figures_of_node(s, &f);
     reply_map(out, 14);
     reply_key_atom(out, "node", s->options.node);
     reply_key_text(out, "version", s->options.version);
     reply_key_uint64(out, "protocol", PROTOCOL);
     reply_key_uint64(out, "os_pid", (uint64_t)getpid());
-    reply_key_uint64(out, "uptime_ms", uv_now(s->loop) - s->started_ms);
-    reply_key_uint64(out, "objects", s->entry_count);
-    reply_key_uint64(out, "clients", connected(s));
-    reply_key_uint64(out, "rss", rss);
-    reply_key_uint64(out, "mapped", mapped_bytes(s));
-    reply_key_uint64(out, "fds", os_descriptors());
-    reply_key_uint64(out, "loop_lag_us", s->loop_lag_us);
+    reply_key_uint64(out, "uptime_ms", f.uptime_ms);
+    reply_key_uint64(out, "objects", f.objects);
+    reply_key_uint64(out, "clients", f.clients);
+    reply_key_uint64(out, "rss", f.rss);
+    reply_key_uint64(out, "mapped", f.mapped);
+    reply_key_uint64(out, "fds", f.fds);
+    reply_key_uint64(out, "loop_lag_us", f.loop_lag_us);
     reply_atom(out, "journal");
     reply_map(out, 0);
-    reply_workers(out);
+    reply_workers(out, &f);
     reply_limits(out, &s->options);
     return OK;
 }

@@ -69,4 +69,7 @@ enum err op_list(struct call *c);
 enum err op_clients(struct call *c);
 enum err op_ping(struct call *c);
 
+/* metrics.c */
+enum err op_metrics(struct call *c);
+
 #endif

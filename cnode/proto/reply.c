@@ -90,6 +90,18 @@ uint8_t *reply_bytes(struct buf *out, size_t n)
     return out->at + out->len - n;
 }
 
+size_t reply_bytes_begin(struct buf *out)
+{
+    put_counted(out, ERL_BINARY_EXT, 0);
+    return out->len;
+}
+
+void reply_bytes_end(struct buf *out, size_t begin)
+{
+    if (!out->failed)
+        put_be32(out->at + begin - 4, (uint32_t)(out->len - begin));
+}
+
 void reply_binary(struct buf *out, struct span bytes)
 {
     uint8_t *to = reply_bytes(out, bytes.len);

@@ -24,6 +24,10 @@ void reply_raw(struct buf *out, struct span term);
 /* A binary of n bytes that the caller fills; NULL where it does not fit. */
 uint8_t *reply_bytes(struct buf *out, size_t n);
 
+/* A binary whose length is known at its end: reply_bytes_begin, the bytes, reply_bytes_end. */
+size_t reply_bytes_begin(struct buf *out);
+void reply_bytes_end(struct buf *out, size_t begin);
+
 /* A list whose length is known at its end: reply_list_begin, the elements, reply_list_end. */
 size_t reply_list_begin(struct buf *out);
 void reply_list_end(struct buf *out, size_t begin, uint32_t n);
