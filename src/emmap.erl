@@ -76,6 +76,8 @@
 -export([list/1]).
 -export([clients/0]).
 -export([clients/1]).
+-export([metrics/0]).
+-export([metrics/1]).
 -export([ping/0]).
 -export([which_node/0]).
 -export([format_error/1]).
@@ -407,7 +409,7 @@ list() ->
 list(Node) ->
     bare(emmap_request:to_node(Node, list), list, [Node]).
 
-%% @doc The connected nodes.
+%% @doc The connected nodes: what each has asked, errors, latency, handles and more.
 -spec clients() -> [info()].
 clients() ->
     clients(which_node()).
@@ -415,6 +417,16 @@ clients() ->
 -spec clients(node()) -> [info()].
 clients(Node) ->
     bare(emmap_request:to_node(Node, clients), clients, [Node]).
+
+%% @doc The same figures as text for Prometheus (exposition format 0.0.4). Of many objects only the
+%% oldest are told of one by one; the sums by kind have all.
+-spec metrics() -> binary().
+metrics() ->
+    metrics(which_node()).
+
+-spec metrics(node()) -> binary().
+metrics(Node) ->
+    bare(emmap_request:to_node(Node, metrics), metrics, [Node]).
 
 -spec ping() -> pong.
 ping() ->

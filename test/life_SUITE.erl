@@ -134,7 +134,8 @@ every_call(F, C) ->
         {call, [F, sync]}, {call, [F, sync, 1000]}, {send_request, [F, sync]},
         {batch, [F, [sync]]}, {batch, [[{F, sync}]]}, {cast, [C, {inc_counter, 0}]}, {barrier, [C]},
         {info, []}, {info, [F]}, {info, ["f"]}, {list, []}, {list, ['d@localhost']},
-        {clients, []}, {clients, ['d@localhost']}, {ping, []}, {which_node, []},
+        {clients, []}, {clients, ['d@localhost']},
+        {metrics, []}, {metrics, ['d@localhost']}, {ping, []}, {which_node, []},
         {close, [F]}, {close_counters, [C]}].
 
 outcome(Function, Args) ->

@@ -22,7 +22,8 @@ groups() ->
        a_sent_request_is_answered_later, multi_call_is_answered, a_bare_gen_call_is_answered,
        other_messages_are_ignored, a_call_of_no_name_exits_noproc, casts_and_calls_keep_their_order,
        a_call_that_timed_out_leaves_no_message, an_unknown_request_is_named,
-       a_request_of_no_form_is_badarg, a_thousand_processes_call_at_once]},
+       a_request_of_no_form_is_badarg, a_thousand_processes_call_at_once,
+       metrics_tell_what_was_asked]},
      {monitors, [],
       [a_monitor_is_silent_while_it_lives, a_monitor_of_no_name_is_noproc,
        a_monitor_of_a_dead_pid_is_noproc, a_monitor_tells_the_end_of_the_daemon,
@@ -164,6 +165,58 @@ a_thousand_processes_call_at_once(Config) ->
         _ = emmap_test:in_parallel(lists:duplicate(1000, Ten)),
         {ok, 10000} = call(D, {read_counter, Id, 0})
     end).
+
+%% Two nodes, each with requests of its own on one object.
+metrics_tell_what_was_asked(Config) ->
+    #{node := D} = ?config(daemon, Config),
+    Other = emmap_test:start_node(Config, #{}),
+    at(Config, fun(_) ->
+        Id = counters(D, ?FUNCTION_NAME, 1),
+        Before = of_client(call(D, metrics)),
+        [{ok, _} = call(D, {inc_counter, Id, 0}) || _ <- lists:seq(1, 70)],
+        [{error, badarg} = call(D, {inc_counter, Id, 1}) || _ <- lists:seq(1, 3)],
+        [gen_server:cast({emmap, D}, {inc_counter, Id, N rem 2}) || N <- lists:seq(1, 10)],
+        {error, {unknown_request, nonsense}} = call(D, nonsense),
+        {ok, [{ok, 75}, {error, badarg}]} =
+            call(D, {batch, [{inc_counter, Id, 0}, {inc_counter, Id, 1}]}),
+        After = of_client(call(D, metrics)),
+        % 85 on the object, one of none, and the first `metrics': no text counts itself
+        [87, 10, 87] = [maps:get(Key, After) - maps:get(Key, Before)
+                        || Key <- [requests, errors, measured]]
+    end),
+    on(Other, fun() ->
+        [{ok, 76} = call(D, {read_counter, atom_to_list(?FUNCTION_NAME), 0}) || _ <- lists:seq(1, 5)],
+        {error, enoent} = call(D, {read_counter, "nothing", 0}),
+        Text = call(D, metrics),
+        #{requests := 6, errors := 1, measured := 6} = of_client(Text),
+        [90, 9, 90] = [of_object(Text, ?FUNCTION_NAME, Name)
+                       || Name <- ["requests_total", "errors_total",
+                                   "request_duration_seconds_count"]],
+        #{ops := 7, errors := 1, latency_us := #{p50 := P50, p99 := P99, max := Most},
+          waiting := 0, in_flight := 0, idle_ms := _} = listed(call(D, clients)),
+        true = P50 =< P99 andalso P99 =< Most
+    end),
+    ok = emmap_test:stop_node(Other).
+
+listed(Clients) ->
+    [Client] = [Client || #{node := Node} = Client <- Clients, Node =:= node()],
+    Client.
+
+of_client(Text) ->
+    Value = fun(Name) ->
+        sample(Text, ["emmap_client_", Name, "\\{client=\"", atom_to_list(node()), "\"\\}"])
+    end,
+    #{requests => Value("requests_total"), errors => Value("errors_total"),
+      measured => Value("request_duration_seconds_count")}.
+
+of_object(Text, File, Name) ->
+    sample(Text, ["emmap_object_", Name, "\\{object=\"[^\"]*/", atom_to_list(File),
+                  "\",kind=\"counters\"\\}"]).
+
+sample(Text, Series) ->
+    {match, [Value]} = re:run(Text, ["^", Series, " ([0-9]+)$"],
+                              [multiline, {capture, all_but_first, list}]),
+    list_to_integer(Value).
 
 %%% Monitors, links, spawning.
 

@@ -36,7 +36,7 @@ groups() ->
        an_auto_unlink_file_goes_with_its_owner, a_dead_owner_leaves_nothing_open]},
      {information, [],
       [info_of_the_daemon_has_its_keys, info_of_objects_has_its_keys, clients_are_listed,
-       opening_and_closing_leaves_nothing_behind]}].
+       metrics_are_the_same_figures, opening_and_closing_leaves_nothing_behind]}].
 
 init_per_suite(Config) ->
     emmap_test:start(Config).
@@ -352,7 +352,7 @@ info_of_objects_has_its_keys(Config) ->
 
 keys() ->
     [name, kind, size, durability, handles, clients, ops, errors, bytes_in, bytes_out, latency_us,
-     waiting, idle_ms, read_only].
+     waiting, in_flight, idle_ms, read_only].
 
 clients_are_listed(Config) ->
     Shared = emmap_apps:shared(Config, []),
@@ -360,11 +360,46 @@ clients_are_listed(Config) ->
     [on(N, fun() -> [emmap:open_counters("counters") || _ <- lists:seq(1, Handles)] end)
      || {N, Handles} <- lists:zip(Nodes, [1, 2])],
     Clients = on(hd(Nodes), fun emmap:clients/0),
-    [[] = [node, since_ms, handles, leases, waiting, subscribers, bytes_in, bytes_out]
+    [[] = [node, since_ms, ops, errors, bytes_in, bytes_out, latency_us, handles, leases, waiting,
+           in_flight, subscribers, idle_ms]
          -- maps:keys(Client) || Client <- Clients],
     Counted = [{to_atom(Name), Handles} || #{node := Name, handles := Handles} <- Clients],
     [] = Counted -- lists:zip([Name || #{node := Name} <- Nodes], [1, 2]),
     2 = length(Counted).
+
+metrics_are_the_same_figures(Config) ->
+    N = emmap_apps:node(Config, []),
+    on(N, fun() ->
+        C = emmap:open_counters("counters"),
+        {ok, Q} = emmap_queue:open("a \"queue\"", 0, []),
+        [{ok, _} = emmap:inc_counter(C, 0) || _ <- lists:seq(1, 20)],
+        ok = emmap_queue:push_many(Q, [a, b, c]),
+        {ok, Id, 1, a} = emmap_queue:take(Q),
+        ok = emmap_queue:ack(Q, Id),
+        b = emmap_queue:pop(Q),
+        {error, not_leased} = emmap_queue:ack(Q, Id),
+        Text = emmap:metrics(emmap:which_node()),
+        [] = [Line || Line <- binary:split(Text, <<"\n">>, [global, trim]), not is_line(Line)],
+        [20, 5, 1, 3, 1, 1, 1] =
+            [sample(Text, Name, File)
+             || {Name, File} <- [{"object_requests_total", "counters"},
+                                 {"object_requests_total", "queue"}, {"object_errors_total", "queue"},
+                                 {"queue_pushed_total", "queue"}, {"queue_popped_total", "queue"},
+                                 {"queue_acked_total", "queue"}, {"queue_ready", "queue"}]],
+        #{ops := 20, errors := 0} = emmap:info(C),
+        #{ops := 5, errors := 1, pushed := 3, popped := 1, acked := 1, ready := 1} = emmap:info(Q),
+        true = is_binary(emmap:metrics())
+    end).
+
+is_line(Line) ->
+    Sample = "^[a-z_]+({([a-z]+=\"([^\"\\\\]|\\\\.)*\",?)+})? [0-9]+([.][0-9]+)?$",
+    re:run(Line, ["^# |", Sample], [{capture, none}]) =:= match.
+
+%% Of the object whose name ends so, perhaps with a quote.
+sample(Text, Name, File) ->
+    {match, [Value]} = re:run(Text, ["^emmap_", Name, "{object=\".*", File, "(?:\\\\\")?\",.*} (.*)$"],
+                              [multiline, {capture, all_but_first, list}]),
+    list_to_integer(Value).
 
 opening_and_closing_leaves_nothing_behind(Config) ->
     N = emmap_apps:node(Config, []),

@@ -130,14 +130,21 @@ static struct span labels_of(const struct group *g, const struct subject *one)
     return span_of(g->labels->at + one->labels_at, one->labels_len);
 }
 
+static uint64_t figure(const struct family *f, const struct subject *one)
+{
+    const char *from = f->of == OF_STATS ? (const void *)one->stats : one->figures;
+    uint64_t value;
+    must(from != NULL);
+    memcpy(&value, from + f->offset, sizeof value);
+    return value;
+}
+
 static void put_family(struct buf *out, const struct family *f, const struct group *g)
 {
     prom_head(out, f->name, f->type, f->help);
     for (size_t i = 0; i < g->n; i++) {
         const struct subject *one = &g->subjects[i];
-        const void *from = f->of == OF_STATS ? (const void *)one->stats : one->figures;
-        const uint64_t *value = (const void *)((const char *)from + f->offset);
-        prom_sample(out, f->name, labels_of(g, one), *value, (unsigned)f->unit);
+        prom_sample(out, f->name, labels_of(g, one), figure(f, one), (unsigned)f->unit);
     }
 }
 
