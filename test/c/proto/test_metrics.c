@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "proto/entry.h"
 #include "proto/reply.h"
 #include "support/check.h"
 #include "support/folder.h"
@@ -425,6 +424,27 @@ static void queues_have_their_gauges(void **state)
     is(value_of("emmap_client_leases{client=\"client@localhost\"}"), "1");
 }
 
+static void what_a_worker_is_at_is_in_flight(void **state)
+{
+    (void)state;
+    uint64_t f = opened(ask(&peer, "{open,\"f\",0,64,[create,write]}"));
+    call(&peer, make_term("{sync,%" PRIu64 "}", f));
+    call(&peer, make_term("{pwrite,%" PRIu64 ",0,\"x\"}", f));
+    scrape();
+    object_has("object_in_flight", "f", "region", "1");
+    object_has("object_waiting", "f", "region", "2");
+    client_has("in_flight", "1");
+    client_has("waiting", "2");
+    kind_has("in_flight", "region", "1");
+    free(hear(&peer));
+    free(hear(&peer));
+    scrape();
+    object_has("object_in_flight", "f", "region", "0");
+    object_has("object_requests_total", "f", "region", "2");
+    client_has("in_flight", "0");
+    client_has("waiting", "0");
+}
+
 static void histograms_add_up(void **state)
 {
     (void)state;
@@ -606,6 +626,7 @@ int main(void)
         TEST(late_answers_are_counted),
         TEST(a_closed_handle_is_an_error_of_who_waits),
         TEST(queues_have_their_gauges),
+        TEST(what_a_worker_is_at_is_in_flight),
         TEST(histograms_add_up),
         TEST(names_are_escaped),
         TEST(what_has_no_name_is_in_the_sums),
