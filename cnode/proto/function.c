@@ -93,31 +93,20 @@ static bool is_of_module(const struct mfa *f, const struct op *op)
     return is_named(f->module, "emmap") && op->kind != OBJECT_QUEUE;
 }
 
-static enum function_gives request_of_row(const struct server *s, const struct mfa *f,
-                                          struct buf *request)
+static const struct op *row_of(const struct mfa *f, int arity)
 {
     bool known;
     struct term name = term_in(f->name);
-    struct term args = mfa_args(f);
-    const struct op *op = op_find(term_atom_bytes(&name), f->arity, &known);
-    if (op == NULL || (op->flags & OP_OWN) != 0 || !is_of_module(f, op))
-        return FUNCTION_NONE;
-    reply_tuple(request, 1 + f->arity);
-    reply_raw(request, f->name);
-    for (int i = 0; i < f->arity; i++)
-        put_arg(s, f, term_any(&args), i, request);
-    return op->args[0] == '\0' ? FUNCTION_BARE : FUNCTION_TAGGED;
+    return op_find(term_atom_bytes(&name), arity, &known);
 }
 
 /* info(Node), list(Node), ...: of this one, there is no other to ask. */
 static bool is_of_node(const struct mfa *f)
 {
-    bool known;
-    struct term name = term_in(f->name);
     struct term node = mfa_args(f);
     term_atom_bytes(&node);
-    return f->arity == 1 && term_done(&node) && is_named(f->module, "emmap") &&
-           op_find(term_atom_bytes(&name), 0, &known) != NULL;
+    return f->arity == 1 && is_named(f->module, "emmap") && row_of(f, 0) != NULL &&
+           (term_done(&node) || row_of(f, 1) == NULL);
 }
 
 static enum function_gives request_of_node(const struct server *s, const struct mfa *f,
@@ -127,6 +116,20 @@ static enum function_gives request_of_node(const struct server *s, const struct 
         return FUNCTION_BADARG;
     reply_raw(request, f->name);
     return FUNCTION_BARE;
+}
+
+static enum function_gives request_of_row(const struct server *s, const struct mfa *f,
+                                          struct buf *request)
+{
+    struct term args = mfa_args(f);
+    const struct op *op = row_of(f, f->arity);
+    if (op == NULL || (op->flags & OP_OWN) != 0 || !is_of_module(f, op))
+        return FUNCTION_NONE;
+    reply_tuple(request, 1 + f->arity);
+    reply_raw(request, f->name);
+    for (int i = 0; i < f->arity; i++)
+        put_arg(s, f, term_any(&args), i, request);
+    return op->args[0] == '\0' ? FUNCTION_BARE : FUNCTION_TAGGED;
 }
 
 enum function_gives function_request(const struct server *s, const struct mfa *f,

@@ -51,6 +51,7 @@ static const struct {
     {"emmap", "info", "['emmap@localhost']", "info", FUNCTION_BARE},
     {"emmap", "list", "['emmap@localhost']", "list", FUNCTION_BARE},
     {"emmap", "list", "['other@localhost']", "", FUNCTION_BADARG},
+    {"emmap", "list", "[7]", "", FUNCTION_BADARG},
     {"emmap", "info", "[\"f\"]", "{info,\"f\"}", FUNCTION_BARE},
     {"emmap", "open", "[\"f\",[write]]", "{open,\"f\",0,0,[write]}", FUNCTION_TAGGED},
     {"emmap", "open", "[\"f\",8,9,[]]", "{open,\"f\",8,9,[]}", FUNCTION_TAGGED},
