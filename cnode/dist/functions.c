@@ -13,7 +13,7 @@ struct calling {
     struct actor *actor;
     const struct mfa *f;
     struct term args;
-    uint32_t *status_of;
+    uint32_t status_of;
     struct buf *out;
 };
 
@@ -273,21 +273,38 @@ static bool put_items(const struct calling *c, uint32_t number, struct term *nam
     return good;
 }
 
-/* All but the name, which is where it is. */
+/* {registered_name, Name}; false: it has none, and nothing is put. */
+static bool put_name_item(const struct calling *c, uint32_t number)
+{
+    const size_t from = c->out->len;
+    put_pair(c->out, items[0].name);
+    const bool named = put_name_of(c, number);
+    if (!named)
+        buf_cut(c->out, from);
+    return named;
+}
+
+/* The name, where it has one, and all others. */
 static void put_all_items(const struct calling *c, uint32_t number)
 {
     const size_t begin = reply_list_begin(c->out);
-    uint32_t n = 0;
-    for (int i = 0; i < ITEMS; i++) {
-        const size_t from = c->out->len;
+    uint32_t n = put_name_item(c, number);
+    for (int i = 1; i < ITEMS; i++) {
         put_pair(c->out, items[i].name);
-        if (i > 0)
-            items[i].put(c, number);
-        else if (!put_name_of(c, number))
-            buf_cut(c->out, from);
-        n += c->out->len > from;
+        items[i].put(c, number);
+        n++;
     }
     reply_list_end(c->out, begin, n);
+}
+
+/* Asked for alone, a name that is not there is []. */
+static bool put_only_item(const struct calling *c, uint32_t number, struct term *name)
+{
+    if (!term_is_atom(name, items[0].name))
+        return put_item(c, number, name);
+    if (!put_name_item(c, number))
+        reply_nil(c->out);
+    return true;
 }
 
 static enum functions_run run_process_info(struct calling *c)
@@ -296,14 +313,15 @@ static enum functions_run run_process_info(struct calling *c)
     bool good = true;
     if (!read_own_pid(c, &number))
         return raise_badarg(c);
+    const int tag = term_tag(&c->args);
     if (number == 0)
         reply_atom(c->out, "undefined");
     else if (c->f->arity == 1)
         put_all_items(c, number);
-    else if (term_tag(&c->args) == ERL_LIST_EXT || term_tag(&c->args) == ERL_NIL_EXT)
+    else if (tag == ERL_LIST_EXT || tag == ERL_NIL_EXT)
         good = put_items(c, number, &c->args);
     else
-        good = put_item(c, number, &c->args);
+        good = put_only_item(c, number, &c->args);
     return good ? FUNCTIONS_VALUE : raise_badarg(c);
 }
 
@@ -512,8 +530,8 @@ static enum functions_run run_get_state(struct calling *c)
 
 static enum functions_run run_get_status(struct calling *c)
 {
-    *c->status_of = actor_find(c->actor, term_any(&c->args));
-    return functions_state(c->actor, *c->status_of, c->out) ? FUNCTIONS_REQUEST : exit_noproc(c);
+    c->status_of = actor_find(c->actor, term_any(&c->args));
+    return functions_state(c->actor, c->status_of, c->out) ? FUNCTIONS_REQUEST : exit_noproc(c);
 }
 
 /* --- the table ---------------------------------------------------------------------------------
@@ -568,11 +586,13 @@ bool functions_have_module(struct span module)
 enum functions_run functions_run(struct actor *a, const struct mfa *f, uint32_t *status_of,
                                  struct buf *out)
 {
-    struct calling c = {
-        .actor = a, .f = f, .args = mfa_args(f), .status_of = status_of, .out = out};
+    struct calling c = {.actor = a, .f = f, .args = mfa_args(f), .out = out};
     for (int i = 0; i < FUNCTIONS; i++) {
-        if (functions[i].arity == f->arity && mfa_is(f, functions[i].module, functions[i].name))
-            return functions[i].run(&c);
+        if (functions[i].arity != f->arity || !mfa_is(f, functions[i].module, functions[i].name))
+            continue;
+        const enum functions_run what = functions[i].run(&c);
+        *status_of = c.status_of;
+        return what;
     }
     return FUNCTIONS_NONE;
 }
