@@ -126,18 +126,26 @@ static bool read_is_auth(struct span message, struct span *pid, struct span *tag
     return term_done(&t);
 }
 
-static size_t begin_answer(struct actor *a, struct span pid, struct span alias)
+size_t actor_begin_send(const struct actor *a, struct span from, struct span to)
 {
-    uint8_t own[SELF_PID_BYTES];
-    const struct span self = self_pid(a->self, SELF_NET_KERNEL, own);
-    const bool to_alias = alias.len > 0;
-    const struct span from = to_alias ? self : frame_unused();
-    const struct span to = to_alias ? alias : pid;
-    const size_t start = frame_begin(a->out, to_alias ? FRAME_ALIAS_SEND : FRAME_SEND, 3);
+    const bool to_pid = self_node_of_pid(to).len > 0;
+    const uint8_t op = !to_pid            ? FRAME_ALIAS_SEND
+                       : a->names_senders ? FRAME_SEND_SENDER
+                                          : FRAME_SEND;
+    const size_t start = frame_begin(a->out, op, 3);
+    if (op == FRAME_SEND)
+        from = frame_unused();
     buf_put(a->out, from.at, from.len);
     buf_put(a->out, to.at, to.len);
     frame_put_message(a->out);
     return start;
+}
+
+static size_t begin_answer(struct actor *a, struct span pid, struct span alias)
+{
+    uint8_t own[SELF_PID_BYTES];
+    const struct span self = self_pid(a->self, SELF_NET_KERNEL, own);
+    return actor_begin_send(a, self, alias.len > 0 ? alias : pid);
 }
 
 static void net_kernel_message(struct actor *a, struct span message)
@@ -302,12 +310,27 @@ static bool untie_link(struct actor *a, const struct control *c)
     return was_tied;
 }
 
+static void put_end_by_payload(struct actor *a, bool link, const struct span *elements,
+                               struct span reason)
+{
+    const uint8_t n = link ? 2 : 3;
+    const size_t start =
+        frame_begin(a->out, link ? FRAME_PAYLOAD_EXIT : FRAME_PAYLOAD_MONITOR_EXIT, n + 1);
+    for (uint8_t i = 0; i < n; i++)
+        buf_put(a->out, elements[i].at, elements[i].len);
+    frame_put_message(a->out);
+    buf_put(a->out, reason.at, reason.len);
+    end_frame(a, start);
+}
+
 static void put_end(struct actor *a, bool link, struct span from, struct span to, struct span ref,
                     struct span reason)
 {
     const struct span exit[] = {from, to, reason};
     const struct span down[] = {from, to, ref, reason};
-    if (link)
+    if (a->exits_by_payload)
+        put_end_by_payload(a, link, down, reason);
+    else if (link)
         actor_signal(a, FRAME_EXIT, exit, 3);
     else
         actor_signal(a, FRAME_MONITOR_EXIT, down, 4);

@@ -16,8 +16,10 @@ struct actor {
     struct client *client;
     const struct outlet *outlet; /* of the connection: messages of processes leave by it */
     void *conn;
-    struct span peer; /* its node name */
-    struct buf *out;  /* where signals are written; whoever owns it sends them */
+    bool names_senders;    /* of messages to pids: both sides have offered it, */
+    bool exits_by_payload; /* or this for reasons */
+    struct span peer;      /* its node name */
+    struct buf *out;       /* where signals are written; whoever owns it sends them */
     struct actor *next, *prev;
     struct spawned *spawned; /* what the peer has asked for and is not over */
     struct spawned *by_ref;
@@ -54,6 +56,10 @@ bool actor_tie(struct actor *a, uint32_t process, const struct control *c, bool 
  * engine watches, as {process, Pid}: so many elements are appended. */
 uint32_t actor_list_ties(const struct actor *a, uint32_t process, bool links, struct buf *out);
 uint32_t actor_list_watches(const struct actor *a, struct buf *out);
+
+/* The head of a message to a pid or an alias of the peer, into `out`; the message is to follow, and
+ * frame_end with what this returns. */
+size_t actor_begin_send(const struct actor *a, struct span from, struct span to);
 
 /* A control message to the peer. */
 void actor_signal(struct actor *a, uint8_t op, const struct span *elements, uint8_t n);

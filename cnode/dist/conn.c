@@ -275,12 +275,7 @@ static void flush_all(struct conn_hub *hub)
 static struct buf *begin_outward(struct conn *c, struct span to)
 {
     uint8_t own[SELF_PID_BYTES];
-    const bool to_pid = self_node_of_pid(to).len > 0;
-    const struct span from = to_pid ? frame_unused() : self_pid(c->hub->self, SELF_EMMAP, own);
-    c->message = frame_begin(&c->out, to_pid ? FRAME_SEND : FRAME_ALIAS_SEND, 3);
-    buf_put(&c->out, from.at, from.len);
-    buf_put(&c->out, to.at, to.len);
-    frame_put_message(&c->out);
+    c->message = actor_begin_send(&c->actor, self_pid(c->hub->self, SELF_EMMAP, own), to);
     return &c->out;
 }
 
@@ -295,10 +290,11 @@ static struct buf *outlet_begin(void *conn, struct span to)
 {
     struct conn *c = conn;
     must(!c->composing);
+    c->inward = spawned_awaits(&c->actor, to, &c->spawned);
+    struct buf *out = c->inward ? begin_inward(c) : begin_outward(c, to);
     c->composing = true;
     c->actor.out = &c->aside;
-    c->inward = spawned_awaits(&c->actor, to, &c->spawned);
-    return c->inward ? begin_inward(c) : begin_outward(c, to);
+    return out;
 }
 
 static void composed(struct conn *c)
@@ -473,6 +469,7 @@ static void on_deadline(uv_timer_t *timer)
 
 static void become_open(struct conn *c)
 {
+    const struct handshake *h = &c->handshake;
     const struct span peer = span_text(conn_peer(c));
     if (!c->hub->events->authenticated(c->tag)) {
         conn_close(c, "refused");
@@ -487,7 +484,9 @@ static void become_open(struct conn *c)
                               .self = c->hub->self,
                               .client = c->client,
                               .outlet = &outlet,
-                              .conn = c};
+                              .conn = c,
+                              .names_senders = handshake_agreed(h, HANDSHAKE_SEND_SENDER),
+                              .exits_by_payload = handshake_agreed(h, HANDSHAKE_EXIT_PAYLOAD)};
     actor_init(&c->actor, peer, &c->out);
     c->state = OPEN;
     uv_timer_start(&c->timer, on_second, SECOND_MS, SECOND_MS);

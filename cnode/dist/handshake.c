@@ -32,7 +32,8 @@ static const uint64_t demanded_by_25 =
     BIT_BINARIES | NEW_FLOATS | UTF8_ATOMS | MAP_TAG | BIG_CREATION | HANDSHAKE_23;
 
 static const uint64_t offered = demanded_by_25 | DIST_MONITOR | DIST_MONITOR_NAME |
-                                SMALL_ATOM_TAGS | UNLINK_ID | MANDATORY_25_DIGEST | SPAWN | V4_NC;
+                                SMALL_ATOM_TAGS | UNLINK_ID | MANDATORY_25_DIGEST | SPAWN | V4_NC |
+                                HANDSHAKE_SEND_SENDER | HANDSHAKE_EXIT_PAYLOAD;
 
 /* Whoever lacks one of these could not read what we send. */
 static const uint64_t required = demanded_by_25 | UNLINK_ID | V4_NC;
@@ -52,6 +53,11 @@ void handshake_digest(struct span cookie, uint32_t challenge, uint8_t digest[16]
     MD5Update(&md5, cookie.at, cookie.len);
     MD5Update(&md5, (const uint8_t *)digits, (size_t)n);
     MD5Final(digest, &md5);
+}
+
+bool handshake_agreed(const struct handshake *h, uint64_t flag)
+{
+    return (h->flags & h->offered & flag) != 0;
 }
 
 static bool digests_equal(const uint8_t *a, const uint8_t *b)

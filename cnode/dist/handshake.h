@@ -36,6 +36,10 @@ struct handshake {
     char why[160]; /* a line for the log, where it failed */
 };
 
+/* What changes the form of messages, where both sides offer it. */
+#define HANDSHAKE_SEND_SENDER  ((uint64_t)0x80000)
+#define HANDSHAKE_EXIT_PAYLOAD ((uint64_t)0x400000)
+
 enum handshake_result {
     HANDSHAKE_MORE,  /* the output, if any, is to be sent, and more input is due */
     HANDSHAKE_DONE,  /* the output is to be sent; h->peer is who they say and prove they are */
@@ -48,6 +52,9 @@ void handshake_init(struct handshake *h, const struct handshake_self *self, cons
 /* handshake_step takes whole messages off the front of *in and appends answers to out. Once it is
  * done what is left in *in belongs to what comes after the handshake. */
 enum handshake_result handshake_step(struct handshake *h, struct span *in, struct buf *out);
+
+/* Is this offered by both? Once it is done. */
+bool handshake_agreed(const struct handshake *h, uint64_t flag);
 
 /* MD5 of the cookie and the challenge's decimal digits: how both sides prove that they know it. */
 void handshake_digest(struct span cookie, uint32_t challenge, uint8_t digest[16]);

@@ -84,7 +84,7 @@ static void our_challenge_tells_what_we_are(void **state)
     add_u16(&expected, 1 + 8 + 4 + 4 + 2 + 15);
     add_text(&expected, "N");
     add_u32(&expected, 0x5);
-    add_u32(&expected, 0x07074fbc);
+    add_u32(&expected, 0x074f4fbc);
     add_u32(&expected, 0xdeadbeef);
     add_u32(&expected, 0x11223344);
     add_u16(&expected, 15);
@@ -146,7 +146,7 @@ static void a_nameless_peer_is_given_a_name(void **state)
     assert_memory_equal(out.at + 11, h.peer, len);
     assert_true(get_be32(out.at + 11 + len) >= 4);
     const uint8_t *flags = out.at + 2 + get_be16(out.at) + 3;
-    assert_int_equal(get_be64(flags), 0x507074fbcull | 1ull << 33);
+    assert_int_equal(get_be64(flags), 0x5074f4fbcull | 1ull << 33);
 
     hello_reply(&reply, "secret", 0xdeadbeef);
     assert_int_equal(step(&reply), HANDSHAKE_DONE);

@@ -193,6 +193,39 @@ static void a_spawned_function_is_undefined(void **state)
     caller_leave(&c);
 }
 
+/* OTP 25 offers both. */
+static void who_offers_it_hears_senders_and_reasons_apart(void **state)
+{
+    (void)state;
+    struct caller c;
+    struct control control;
+    struct bytes b = {0};
+    struct self self;
+    uint8_t bytes[SELF_PID_BYTES];
+    town_open();
+    caller_connect(&c);
+    caller_greet_as(&c, "client@localhost", HELLO_FLAGS);
+    add_control(&b, TUPLE(FRAME_MONITOR, peer_pid(1), make_term("nosuch"), peer_ref(1)), nothing);
+    add_control(&b, TUPLE(FRAME_LINK, peer_pid(1), peer_pid(2)), nothing);
+    add_control(&b, TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("emmap")),
+                TUPLE(0, make_term("'$gen_call'"), TUPLE(0, peer_pid(1), make_term("tag")),
+                      make_term("ping")));
+    caller_say(&c, &b);
+    until(caller_has_frame(&c));
+    assert_int_equal(c.heard.at[9], FRAME_PAYLOAD_MONITOR_EXIT);
+    assert_string_equal(show_term(caller_hear(&c, &control)), "noproc");
+    assert_true(span_equal(control.ref, peer_ref(1)));
+    until(caller_has_frame(&c));
+    assert_int_equal(c.heard.at[9], FRAME_PAYLOAD_EXIT);
+    assert_string_equal(show_term(caller_hear(&c, &control)), "noproc");
+    until(caller_has_frame(&c));
+    assert_int_equal(c.heard.at[9], FRAME_SEND_SENDER);
+    assert_string_equal(show_term(caller_hear(&c, &control)), "{tag,pong}");
+    self_init(&self, "emmap@localhost", 0);
+    assert_int_equal(control.from.len, self_pid(&self, SELF_EMMAP, bytes).len);
+    caller_leave(&c);
+}
+
 static void a_tick_is_answered(void **state)
 {
     (void)state;
@@ -563,6 +596,7 @@ int main(void)
         TEST(who_is_there_says_nothing_to_monitors),
         TEST(an_unlink_is_acknowledged),
         TEST(a_spawned_function_is_undefined),
+        TEST(who_offers_it_hears_senders_and_reasons_apart),
         TEST(a_tick_is_answered),
         TEST(an_owner_is_watched_and_its_end_is_heard),
         TEST(a_broken_frame_costs_its_own_connection_only),

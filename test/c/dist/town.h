@@ -245,11 +245,11 @@ static inline void caller_say(struct caller *c, const struct bytes *b)
 }
 
 /* The whole handshake; what has been said in it is forgotten. */
-static inline void caller_greet(struct caller *c, const char *name)
+static inline void caller_greet_as(struct caller *c, const char *name, uint64_t flags)
 {
     enum { STATUS = 5, CHALLENGE = 2 + 19 + 15, ACKNOWLEDGED = 19 };
     struct bytes b = {0};
-    hello_name(&b, HELLO_FLAGS, name);
+    hello_name(&b, flags, name);
     caller_say(c, &b);
     until(caller_has(c, STATUS + CHALLENGE));
     b.len = 0;
@@ -257,6 +257,12 @@ static inline void caller_greet(struct caller *c, const char *name)
     caller_say(c, &b);
     until(caller_has(c, STATUS + CHALLENGE + ACKNOWLEDGED));
     buf_drop(&c->heard, STATUS + CHALLENGE + ACKNOWLEDGED);
+}
+
+/* As one that offers neither senders nor reasons of their own. */
+static inline void caller_greet(struct caller *c, const char *name)
+{
+    caller_greet_as(c, name, HELLO_FLAGS & ~(HANDSHAKE_SEND_SENDER | HANDSHAKE_EXIT_PAYLOAD));
 }
 
 static inline void caller_open(struct caller *c, const char *name)
