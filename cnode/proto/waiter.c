@@ -481,7 +481,10 @@ void waiter_forget_leases(struct desk *d)
     DL_FOREACH2(d->over, l, next_here)
     l->subscription = NULL;
     DL_FOREACH(d->first, w)
-    set_unacked(w, 0);
+    {
+        if (w->subscription)
+            set_unacked(w, 0);
+    }
     DL_FOREACH_SAFE(d->sated, w, next)
     set_unacked(w, 0);
 }

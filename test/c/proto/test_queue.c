@@ -597,6 +597,18 @@ static void a_subscriber_gets_items_up_to_its_credit(void **state)
     is(ask(&peer, "{take_many,%" PRIu64 ",9}", q), "{ok,[{2,2,two},{3,2,three}]}");
 }
 
+static void who_waits_still_waits_after_erase(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    uint64_t q2 = open_queue(&other, "");
+    start(&other, "{take,%" PRIu64 ",infinity}", q2);
+    settle();
+    is(ask(&peer, "{erase,%" PRIu64 "}", q), "ok");
+    push(q, "one");
+    is(heard(&other), "{ok,1,1,one}");
+}
+
 /* Whatever was leased to whom: who has been without credit longest comes first. */
 static void erase_gives_all_credit_back(void **state)
 {
@@ -840,6 +852,7 @@ int main(void)
         TEST(names_outlive_the_server),
         TEST(looking_changes_nothing),
         TEST(a_subscriber_gets_items_up_to_its_credit),
+        TEST(who_waits_still_waits_after_erase),
         TEST(erase_gives_all_credit_back),
         TEST(an_ended_subscription_names_what_it_left),
         TEST(what_is_no_term_is_no_item),
