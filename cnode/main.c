@@ -21,7 +21,7 @@ enum { ON_TERM, ON_INT, ON_HUP, SIGNALS };
 struct daemon {
     struct options options;
     struct name name;
-    struct cookie cookie;
+    struct cookies cookies;
     char data_dir[PATH_MAX];
     struct in_addr listen;
     uint16_t epmd_port;
@@ -186,18 +186,53 @@ static bool find_name(struct daemon *d, char *why)
     return inet_pton(AF_INET, o->listen, &d->listen) == 1;
 }
 
+/* NODE=FILE; the exit code, after the reason has been told where it is not EXIT_SUCCESS. */
+static int read_peer_cookie(struct daemon *d, const char *option)
+{
+    enum { TOO_LONG = 300 };
+    char node[TOO_LONG];
+    struct name peer;
+    char why[NAME_WHY];
+    char why_no_cookie[COOKIE_WHY];
+    const size_t len = strcspn(option, "=");
+    snprintf(node, sizeof node, "%.*s", (int)len, option);
+    if (!name_parse(&peer, node, d->options.name != NULL, why)) {
+        fprintf(stderr, "emmapd: --peer-cookie %s\n", why);
+        return EXIT_USAGE;
+    }
+    if (strcmp(peer.full, d->name.full) == 0) {
+        fprintf(stderr, "emmapd: --peer-cookie %s: that is this node itself\n", node);
+        return EXIT_USAGE;
+    }
+    if (cookies_add(&d->cookies, &peer, option + len + 1, why_no_cookie))
+        return EXIT_SUCCESS;
+    fprintf(stderr, "emmapd: --peer-cookie %s: %s\n", node, why_no_cookie);
+    return EXIT_COOKIE;
+}
+
+static int read_cookies(struct daemon *d)
+{
+    char why[COOKIE_WHY];
+    int exit_code = EXIT_SUCCESS;
+    if (!cookie_read(&d->cookies.general, d->options.cookie_file, why))
+        return say(EXIT_COOKIE, why);
+    for (const char **c = d->options.peer_cookies; *c != NULL && exit_code == EXIT_SUCCESS; c++)
+        exit_code = read_peer_cookie(d, *c);
+    return exit_code;
+}
+
 /* OK, or the exit code after the reason has been told. */
 static int settle(struct daemon *d)
 {
     char why[NAME_WHY];
-    char why_no_cookie[COOKIE_WHY];
     if (!find_name(d, why))
         return say(EXIT_USAGE, why);
     d->epmd_port = epmd_port(getenv("ERL_EPMD_PORT"));
     if (d->epmd_port == 0)
         return say(EXIT_USAGE, "ERL_EPMD_PORT is no port");
-    if (!cookie_read(&d->cookie, d->options.cookie_file, why_no_cookie))
-        return say(EXIT_COOKIE, why_no_cookie);
+    const int bad = read_cookies(d);
+    if (bad != EXIT_SUCCESS)
+        return bad;
     /* the data directory is made, and may hold the log */
     if (!find_data_dir(d) || !find_allowed_paths(d))
         return EXIT_FAILED;
@@ -254,7 +289,7 @@ static bool open_node(struct daemon *d)
 {
     const struct options *o = &d->options;
     const struct node_options options = {.name = &d->name,
-                                         .cookie = &d->cookie,
+                                         .cookies = &d->cookies,
                                          .listen = d->listen,
                                          .port = (uint16_t)o->port,
                                          .epmd_port = d->epmd_port,
@@ -303,6 +338,7 @@ int main(int argc, char **argv)
     int exit_code = settle(&d);
     if (exit_code == EXIT_SUCCESS)
         exit_code = run(&d);
+    cookies_fini(&d.cookies);
     options_free(&d.options);
     return exit_code;
 }

@@ -22,6 +22,11 @@ const struct option_row option_rows[] = {
      .kind = OPTION_TEXT,
      .offset = AT(cookie_file),
      .help = "where the cookie is; - is standard input, up to the end of a line"},
+    {.name = "peer-cookie",
+     .argument = "NODE=FILE",
+     .kind = OPTION_COOKIES,
+     .offset = AT(peer_cookies),
+     .help = "where the cookie of this one node is, ALIVE@HOST=FILE; may be repeated"},
     {.name = "data-dir",
      .argument = "DIR",
      .initial = "/var/lib/emmap",
@@ -199,20 +204,38 @@ static bool take_number(struct options *o, const struct option_row *row, const c
     return true;
 }
 
-static bool take_path(struct options *o, const struct option_row *row, const char *text, char *why)
+static bool append(struct options *o, const struct option_row *row, const char *text, char *why)
 {
+    const char ***list = field(o, row);
     size_t n = 0;
-    if (text[0] != '/')
-        return bad(why, row, text, "an absolute path is due");
-    while (o->allow_paths[n] != NULL)
+    while ((*list)[n] != NULL)
         n++;
-    const char **longer = realloc(o->allow_paths, (n + 2) * sizeof *longer);
+    const char **longer = realloc(*list, (n + 2) * sizeof *longer);
     if (longer == NULL)
         return bad(why, row, text, "no memory");
     longer[n] = text;
     longer[n + 1] = NULL;
-    o->allow_paths = longer;
+    *list = longer;
     return true;
+}
+
+static bool take_path(struct options *o, const struct option_row *row, const char *text, char *why)
+{
+    if (text[0] != '/')
+        return bad(why, row, text, "an absolute path is due");
+    return append(o, row, text, why);
+}
+
+static bool take_cookie(struct options *o, const struct option_row *row, const char *text,
+                        char *why)
+{
+    const size_t node = strcspn(text, "=");
+    if (memchr(text, '@', node) == NULL || text[node] == '\0' || text[node + 1] == '\0')
+        return bad(why, row, text, "ALIVE@HOST=FILE is due");
+    for (const char **other = o->peer_cookies; *other != NULL; other++)
+        if (strncmp(*other, text, node + 1) == 0)
+            return bad(why, row, text, "this node has a cookie already");
+    return append(o, row, text, why);
 }
 
 static bool take(struct options *o, const struct option_row *row, const char *text, char *why)
@@ -220,6 +243,7 @@ static bool take(struct options *o, const struct option_row *row, const char *te
     switch (row->kind) {
     case OPTION_NUMBER: return take_number(o, row, text, why);
     case OPTION_PATHS: return take_path(o, row, text, why);
+    case OPTION_COOKIES: return take_cookie(o, row, text, why);
     case OPTION_FLAG: *(bool *)field(o, row) = true; return true;
     case OPTION_LEVEL:
         return log_level_named(text, field(o, row)) || bad(why, row, text, row->help);
@@ -234,8 +258,9 @@ static bool take(struct options *o, const struct option_row *row, const char *te
 
 static bool set_initial(struct options *o, char *why)
 {
-    *o = (struct options){.allow_paths = calloc(1, sizeof *o->allow_paths)};
-    if (o->allow_paths == NULL) {
+    *o = (struct options){.allow_paths = calloc(1, sizeof *o->allow_paths),
+                          .peer_cookies = calloc(1, sizeof *o->peer_cookies)};
+    if (o->allow_paths == NULL || o->peer_cookies == NULL) {
         snprintf(why, OPTIONS_WHY, "no memory");
         return false;
     }
@@ -295,7 +320,9 @@ enum options_result options_read(struct options *o, int argc, char **argv, char 
 void options_free(struct options *o)
 {
     free(o->allow_paths);
+    free(o->peer_cookies);
     o->allow_paths = NULL;
+    o->peer_cookies = NULL;
 }
 
 void options_help(FILE *to)

@@ -9,6 +9,7 @@ struct options {
     const char *name; /* long; at most one of the two */
     const char *sname;
     const char *cookie_file;
+    const char **peer_cookies; /* NODE=FILE, each NODE once; NULL-terminated */
     const char *data_dir;
     const char **allow_paths; /* NULL-terminated */
     const char *listen;
@@ -36,6 +37,7 @@ enum option_kind {
     OPTION_NUMBER,
     OPTION_FLAG,
     OPTION_PATHS,
+    OPTION_COOKIES,
     OPTION_LEVEL,
     OPTION_END
 };

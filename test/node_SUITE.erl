@@ -33,7 +33,7 @@ groups() ->
      {connections, [],
       [several_nodes_share_a_counter, a_node_that_disconnects_comes_back,
        what_a_lost_node_opened_is_stale, a_second_node_of_the_same_name_replaces_the_first,
-       a_wrong_cookie_is_refused, an_idle_connection_outlives_four_ticks,
+       a_wrong_cookie_is_refused, a_peer_may_have_a_cookie_of_its_own, an_idle_connection_outlives_four_ticks,
        a_long_frame_is_refused_and_the_connection_lives, a_long_name_serves_long_names]},
      {registration, [],
       [a_taken_name_ends_with_status_3, it_registers_again_when_epmd_comes_back,
@@ -42,7 +42,8 @@ groups() ->
       [sigterm_ends_it_in_order, sigint_ends_it_in_order, what_was_done_at_the_end_was_answered,
        sighup_opens_the_log_anew, end_of_input_ends_it, a_cookie_comes_by_standard_input,
        help_names_every_option, the_version_is_told, an_unknown_option_is_named,
-       a_wrong_value_is_named, a_missing_cookie_is_named, a_missing_prefix_is_named,
+       a_wrong_value_is_named, a_missing_cookie_is_named, a_wrong_cookie_of_a_peer_is_named,
+       a_missing_prefix_is_named,
        standard_output_has_one_line]},
      {hostile, [],
       [silence_is_closed_at_the_deadline, dripping_bytes_are_closed_at_the_deadline,
@@ -340,6 +341,33 @@ a_wrong_cookie_is_refused(Config) ->
     [] = emmap_program:await_line(Program, ["warning .*", atom_to_list(Name), ".*cookie"]),
     at(Config, fun(_) -> pong = call(D, ping) end).
 
+a_peer_may_have_a_cookie_of_its_own(Config) ->
+    [One, Other, Third] = Names = [new_name() || _ <- [1, 2, 3]],
+    Files = [cookie_file(Config, Cookie) || Cookie <- ["of_one", "of_other"]],
+    Args = lists:append([["--peer-cookie", lists:concat([Name, "=", File])]
+                         || {Name, File} <- lists:zip([One, Other], Files)]),
+    #{node := D} = emmap_test:daemon(Config, #{args => Args}),
+    General = ?config(cookie, Config),
+    Ping = fun(Name, Cookie) ->
+        Node = emmap_test:start_node(Config, #{node => Name, cookie => Cookie}),
+        Answer = on(Node, fun() -> net_adm:ping(D) end),
+        ok = emmap_test:stop_node(Node),
+        ok = until(fun() ->
+            {ok, Known} = emmap_test:epmd_names(?config(epmd, Config)),
+            not lists:keymember(short(Name), 1, Known)
+        end),
+        Answer
+    end,
+    [pong, pong, pong] = lists:zipwith(Ping, Names, [of_one, of_other, General]),
+    [pang, pang, pang] = lists:zipwith(Ping, Names, [General, of_one, of_one]),
+    pong = Ping(Third, General).
+
+cookie_file(Config, Cookie) ->
+    File = filename:join(?config(dir, Config), emmap_test:unique(Cookie)),
+    ok = file:write_file(File, Cookie),
+    ok = file:change_mode(File, 8#600),
+    File.
+
 an_idle_connection_outlives_four_ticks(Config) ->
     #{node := D} = ?config(daemon, Config),
     Node = emmap_test:node(Config, #{args => ["-kernel", "net_ticktime", "4"]}),
@@ -500,6 +528,26 @@ a_missing_cookie_is_named(Config) ->
                           Config),
     4 = Status,
     {match, _} = re:run(Lines, Missing).
+
+a_wrong_cookie_of_a_peer_is_named(Config) ->
+    File = cookie_file(Config, "of_a"),
+    Open = cookie_file(Config, "of_b"),
+    ok = file:change_mode(Open, 8#644),
+    D = new_name(),
+    Args = emmap_test:daemon_args(Config, #{node => D, data_dir => ?config(dir, Config)}),
+    [begin
+         Given = [["--peer-cookie", Value] || Value <- Values],
+         {Status, Lines} = run(Args ++ lists:append(Given), Config),
+         {match, _} = re:run(Lines, ["^emmapd: --peer-cookie ", Named], [multiline])
+     end || {Status, Named, Values} <-
+                [{2, "a@localhost: ", ["a@localhost"]},
+                 {2, "a@x.y: .* no dot", ["a@x.y=" ++ File]},
+                 {2, "a b@localhost: ", ["a b@localhost=" ++ File]},
+                 {2, "a@localhost=.*already", ["a@localhost=" ++ File, "a@localhost=" ++ Open]},
+                 {2, [atom_to_list(D), ": .*itself"], [lists:concat([D, "=", File])]},
+                 {4, ["a@localhost: ", File, "x: "], ["a@localhost=" ++ File ++ "x"]},
+                 {4, ["b@localhost: ", Open, ": .*read"], ["a@localhost=" ++ File,
+                                                           "b@localhost=" ++ Open]}]].
 
 a_missing_prefix_is_named(Config) ->
     Missing = filename:join(?config(dir, Config), "no_prefix"),

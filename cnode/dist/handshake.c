@@ -127,7 +127,7 @@ static void put_challenge(const struct handshake *h, struct buf *out)
 static void put_acknowledgement(const struct handshake *h, uint32_t challenge, struct buf *out)
 {
     uint8_t digest[16];
-    handshake_digest(h->self->cookie, challenge, digest);
+    handshake_digest(cookies_of(h->self->cookies, h->peer), challenge, digest);
     put_u16(out, 1 + sizeof digest);
     put_text(out, "a");
     buf_put(out, digest, sizeof digest);
@@ -262,7 +262,7 @@ static bool take_reply(struct handshake *h, struct span m, struct buf *out)
     uint8_t digest[16];
     if (m.len != 1 + 4 + sizeof digest || m.at[0] != 'r')
         return fail(h, "the reply to the challenge is due");
-    handshake_digest(h->self->cookie, h->challenge, digest);
+    handshake_digest(cookies_of(h->self->cookies, h->peer), h->challenge, digest);
     if (!digests_equal(digest, m.at + 5))
         return fail(h, "the peer has another cookie");
     put_acknowledgement(h, get_be32(m.at + 1), out);

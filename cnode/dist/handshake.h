@@ -9,6 +9,7 @@
 #ifndef DIST_HANDSHAKE_H
 #define DIST_HANDSHAKE_H
 
+#include "dist/cookies.h"
 #include "sys/buf.h"
 #include "sys/bytes.h"
 
@@ -21,7 +22,7 @@ enum {
 /* What we are; outlives the handshake. */
 struct handshake_self {
     const char *name;
-    struct span cookie;
+    const struct cookies *cookies;
     uint32_t creation;
 };
 

@@ -199,9 +199,8 @@ static void fill_hub(struct node *n, uv_loop_t *loop, struct server *server)
     n->hub.self = &n->self;
     n->hub.limits = o->limits;
     n->hub.events = &conn_events;
-    n->hub.handshake = (struct handshake_self){.name = n->self.name,
-                                               .cookie = span_of(o->cookie->bytes, o->cookie->len),
-                                               .creation = n->self.creation};
+    n->hub.handshake = (struct handshake_self){
+        .name = n->self.name, .cookies = o->cookies, .creation = n->self.creation};
 }
 
 static bool begin(struct node *n, char *why)

@@ -3,14 +3,13 @@
 #define DIST_NODE_H
 
 #include "dist/conn.h"
-#include "dist/cookie.h"
 #include "dist/name.h"
 
 struct node;
 
 struct node_options {
     const struct name *name;
-    const struct cookie *cookie;
+    const struct cookies *cookies;
     struct in_addr listen;
     uint16_t port; /* 0: any */
     uint16_t epmd_port;

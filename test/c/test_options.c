@@ -30,6 +30,7 @@ static void without_options_the_defaults_hold(void **state)
     assert_string_equal(o.cookie_file, "~/.erlang.cookie");
     assert_string_equal(o.data_dir, "/var/lib/emmap");
     assert_null(o.allow_paths[0]);
+    assert_null(o.peer_cookies[0]);
     assert_int_equal(o.log_level, LOG_notice);
     assert_false(o.stop_on_eof || o.any_file_system);
     assert_int_equal(o.max_frame, 64 * 1024 * 1024);
@@ -57,6 +58,10 @@ static void values_are_taken(void **state)
     assert_string_equal(o.allow_paths[0], "/a");
     assert_string_equal(o.allow_paths[1], "/b");
     assert_null(o.allow_paths[2]);
+    assert_int_equal(given("--peer-cookie=a@b=/c", "--peer-cookie=ab@b==x"), OPTIONS_RUN);
+    assert_string_equal(o.peer_cookies[0], "a@b=/c");
+    assert_string_equal(o.peer_cookies[1], "ab@b==x");
+    assert_null(o.peer_cookies[2]);
     assert_int_equal(given("--max-fr", "5000"), OPTIONS_RUN);
     assert_int_equal(o.max_frame, 5000);
 }
@@ -74,10 +79,20 @@ static void wrong_values_are_named(void **state)
     static const struct {
         const char *option, *value;
     } wrong[] = {
-        {"--port", "65536"},    {"--port", "-1"},        {"--port", "x"},
-        {"--port", "1 "},       {"--max-frame", "4095"}, {"--max-frame", "18446744073709551616"},
-        {"--allow-path", "a"},  {"--log-level", "loud"}, {"--max-objects", "0"},
+        {"--port", "65536"},
+        {"--port", "-1"},
+        {"--port", "x"},
+        {"--port", "1 "},
+        {"--max-frame", "4095"},
+        {"--max-frame", "18446744073709551616"},
+        {"--allow-path", "a"},
+        {"--log-level", "loud"},
+        {"--max-objects", "0"},
         {"--max-frame", "64k"},
+        {"--peer-cookie", "a@b"},
+        {"--peer-cookie", "a@b="},
+        {"--peer-cookie", "a=b@c"},
+        {"--peer-cookie", "=a@b"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(given(wrong[i].option, wrong[i].value), OPTIONS_BAD);
@@ -100,6 +115,7 @@ static void what_is_no_option_is_named(void **state)
         {"--name=a", "--sname=b", "--sname b"},
         {"--max", "5000", "--max"},
         {"--port", "", "--port ''"},
+        {"--peer-cookie=a@b=c", "--peer-cookie=a@b=d", "--peer-cookie a@b=d"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(given(wrong[i].first, wrong[i].second), OPTIONS_BAD);

@@ -1,11 +1,17 @@
 /* The handshake, from recorded and from made-up bytes. */
 #include "dist/handshake.h"
+
+#include <sys/stat.h>
+
 #include "hello.h"
 #include "support/check.h"
+#include "support/folder.h"
+
+static struct cookies cookies = {.general = {.bytes = "secret", .len = 6}};
 
 static const struct handshake_self self = {
     .name = "emmap@localhost",
-    .cookie = {.at = (const uint8_t *)"secret", .len = 6},
+    .cookies = &cookies,
     .creation = 0x11223344,
 };
 
@@ -68,7 +74,7 @@ static void a_peer_that_knows_the_cookie_is_let_in(void **state)
     assert_string_equal(h.peer, "a@localhost");
 
     uint8_t digest[16];
-    handshake_digest(self.cookie, 99, digest);
+    handshake_digest(span_text("secret"), 99, digest);
     assert_int_equal(out.len, 2 + 1 + 16);
     assert_int_equal(out.at[2], 'a');
     assert_memory_equal(out.at + 3, digest, sizeof digest);
@@ -164,6 +170,67 @@ static void another_cookie_is_refused_without_an_answer(void **state)
     assert_int_equal(step(&reply), HANDSHAKE_FAILED);
     assert_int_equal(out.len, 0);
     assert_non_null(strstr(h.why, "cookie"));
+}
+
+/* Gives the node a cookie of its own. */
+static void add_cookie(const char *dir, const char *node, const char *text)
+{
+    char why[NAME_WHY + COOKIE_WHY];
+    struct name name;
+    const char *path = folder_file(dir, "cookie");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(chmod(path, 0600), 0);
+    fputs(text, f);
+    fclose(f);
+    assert_true(name_parse(&name, node, false, why));
+    assert_true(cookies_add(&cookies, &name, path, why));
+}
+
+/* How a greeting of this node with this cookie ends. */
+static enum handshake_result greets(const char *node, const char *cookie)
+{
+    struct bytes all = {0};
+    handshake_init(&h, &self, random_bytes);
+    out.len = 0;
+    hello_name(&all, HELLO_FLAGS, node);
+    hello_reply(&all, cookie, 0xdeadbeef);
+    return step(&all);
+}
+
+static bool has_answered(const char *cookie)
+{
+    uint8_t digest[16];
+    handshake_digest(span_text(cookie), 99, digest);
+    return out.len > 16 && memcmp(out.at + out.len - 16, digest, 16) == 0;
+}
+
+static void a_peer_with_a_cookie_of_its_own_proves_that_one(void **state)
+{
+    (void)state;
+    char why[COOKIE_WHY];
+    char *dir = folder_make();
+    add_cookie(dir, "a@localhost", "of_a");
+    add_cookie(dir, "b@localhost", "of_b");
+    const struct name none = {.full = "c@localhost"};
+    assert_false(cookies_add(&cookies, &none, folder_file(dir, "missing"), why));
+    static const struct {
+        const char *node, *cookie;
+        bool good;
+    } rows[] = {
+        {"a@localhost", "of_a", true},    {"b@localhost", "of_b", true},
+        {"c@localhost", "secret", true},  {"a@localhost", "secret", false},
+        {"b@localhost", "of_a", false},   {"c@localhost", "of_a", false},
+        {"aa@localhost", "of_a", false},  {"a@localhos", "of_a", false},
+        {"aa@localhost", "secret", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_int_equal(greets(rows[i].node, rows[i].cookie),
+                         rows[i].good ? HANDSHAKE_DONE : HANDSHAKE_FAILED);
+        assert_int_equal(has_answered(rows[i].cookie), rows[i].good);
+    }
+    cookies_fini(&cookies);
+    folder_remove(dir);
 }
 
 static void a_digest_that_is_wrong_in_any_bit_is_refused(void **state)
@@ -324,6 +391,7 @@ int main(void)
         TEST(a_peer_that_has_not_asked_epmd_sends_its_flags_in_halves),
         TEST(a_nameless_peer_is_given_a_name),
         TEST(another_cookie_is_refused_without_an_answer),
+        TEST(a_peer_with_a_cookie_of_its_own_proves_that_one),
         TEST(a_digest_that_is_wrong_in_any_bit_is_refused),
         TEST(each_missing_capability_is_refused),
         TEST(a_peer_of_an_older_handshake_is_told_so),

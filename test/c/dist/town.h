@@ -20,7 +20,7 @@
 struct town {
     struct host host;
     struct name name;
-    struct cookie cookie;
+    struct cookies cookies;
     struct node_options options;
     struct node *node;
 
@@ -137,10 +137,9 @@ static inline void town_init(void)
     town = (struct town){.epmd_call = -1};
     host_init(&town.host);
     assert_true(name_parse(&town.name, "emmap@localhost", false, why));
-    memcpy(town.cookie.bytes, "secret", 6);
-    town.cookie.len = 6;
+    town.cookies.general = (struct cookie){.bytes = "secret", .len = 6};
     town.options = (struct node_options){.name = &town.name,
-                                         .cookie = &town.cookie,
+                                         .cookies = &town.cookies,
                                          .listen.s_addr = htonl(INADDR_LOOPBACK),
                                          .max_half_open = 64,
                                          .limits = {.max_frame = 1 << 20,
