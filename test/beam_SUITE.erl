@@ -28,16 +28,18 @@ rpc() ->
     [rpc_calls_a_function, rpc_hands_the_arguments_over, rpc_carries_any_term,
      rpc_of_an_unknown_function_is_undef, rpc_of_an_unknown_module_is_undef,
      rpc_of_another_arity_is_undef, rpc_of_bytes_keeps_them_in_the_stack,
-     rpc_of_a_function_that_raises_tells_why_and_where, rpc_gives_up_at_once,
+     rpc_of_a_function_that_raises_tells_why_and_where, rpc_of_a_function_that_exits_tells_why,
+     rpc_applies_a_function, rpc_gives_up_at_once,
      rpc_gives_up_after_a_time, rpc_waits_with_the_function, rpc_cast_is_done,
      rpc_cast_of_an_unknown_function_is_nothing, rpc_async_call_is_answered_later,
      rpc_nb_yield_does_not_wait, rpc_multicall_names_the_bad_nodes,
      rpc_multicall_of_an_unknown_function_is_undef, rpc_multicall_gives_up,
      rpc_block_call_calls_a_function, rpc_block_call_of_an_unknown_function_is_undef,
-     rpc_pinfo_looks_at_a_process, rpc_to_no_node_is_nodedown, rpc_to_a_node_that_ends_is_nodedown].
+     rpc_pinfo_looks_at_a_process, rpc_abcast_sends, rpc_sbcast_names_who_is_not_there,
+     rpc_eval_everywhere_is_done, rpc_to_no_node_is_nodedown, rpc_to_a_node_that_ends_is_nodedown].
 
 erpc() ->
-    [erpc_calls_a_function, erpc_raises_what_the_function_raises,
+    [erpc_calls_a_function, erpc_calls_an_external_fun, erpc_exits_as_the_function_does, erpc_raises_what_the_function_raises,
      erpc_of_an_unknown_function_is_undef, erpc_gives_up_at_once, erpc_gives_up_after_a_time,
      erpc_to_no_node_is_noconnection, erpc_to_a_node_that_ends_is_noconnection,
      erpc_of_no_function_is_badarg, erpc_request_is_received, erpc_request_is_waited_for,
@@ -54,14 +56,15 @@ spawning() ->
      a_spawn_request_has_its_own_tag, a_spawn_request_without_reply, a_spawn_request_of_errors_only,
      a_spawn_request_of_success_only, a_spawn_request_links_and_monitors,
      a_spawn_request_may_be_abandoned, a_monitor_of_a_spawn_has_its_tag,
-     a_hundred_spawns_each_end].
+     a_spawned_external_fun_ends_normal, a_hundred_spawns_each_end].
 
 exits() ->
     [kill_ends_it_killed, an_exit_ends_it_with_that_reason, exit_normal_is_ignored,
      a_process_that_waits_ends_with_its_function, a_killed_process_takes_nothing,
-     the_crash_of_a_linked_process_ends_it, the_normal_end_of_a_linked_process_does_not,
+     the_crash_of_a_linked_process_ends_it, kill_by_a_link_is_a_reason_like_others, the_normal_end_of_a_linked_process_does_not,
      an_unlinked_process_lives_on, its_end_ends_a_linked_process, its_end_is_trapped,
-     exits_of_the_dead_are_ignored, a_new_group_leader_changes_nothing].
+     exits_of_the_dead_are_ignored, exit_normal_of_the_server_is_ignored,
+     a_message_to_it_is_ignored, a_new_group_leader_changes_nothing].
 
 monitors() ->
     [a_monitor_by_name_is_silent, a_monitor_by_pid_is_silent, a_monitor_of_no_name_is_noproc,
@@ -91,8 +94,11 @@ questions() ->
     [whereis_tells_the_pid, registered_names_the_servers, processes_has_the_servers,
      is_process_alive_tells_the_living_from_the_dead, process_info_tells_the_name,
      process_info_tells_the_links, process_info_tells_the_monitors, process_info_tells_the_queue,
-     process_info_of_the_dead_is_undefined, node_is_its_name, the_release_is_a_number,
-     an_environment_has_defaults, the_shell_is_there, the_ticktime_is_told].
+     process_info_of_the_dead_is_undefined, process_info_of_a_nameless_process,
+     process_info_takes_lists, process_info_tells_who_traps_exits,
+     a_pid_of_another_node_is_badarg, what_is_no_name_is_badarg, sys_tells_state_and_status, node_is_its_name, the_release_is_a_number,
+     an_unknown_fact_is_badarg, the_process_of_the_system_is_told, the_memory_is_told,
+     the_applications_are_told, an_environment_has_defaults, the_shell_is_there, the_ticktime_is_told].
 
 connections() ->
     [net_adm_ping_answers_pong, it_is_a_hidden_node, monitor_node_tells_the_disconnection,
@@ -165,6 +171,18 @@ rpc_of_a_function_that_raises_tells_why_and_where(Config) ->
     at(Config, fun(T) ->
         {badrpc, {'EXIT', {enoent, [Head | _]}}} = rpc:call(T, emmap_queue, length, ["nosuch"]),
         ok = is_of(Head, length, ["nosuch"])
+    end).
+
+rpc_of_a_function_that_exits_tells_why(Config) ->
+    at(Config, fun(T) ->
+        {badrpc, {'EXIT', {noproc, {sys, get_state, [nosuch]}}}} =
+            rpc:call(T, sys, get_state, [nosuch])
+    end).
+
+rpc_applies_a_function(Config) ->
+    at(Config, fun(T) ->
+        pong = rpc:call(T, erlang, apply, [emmap, ping, []]),
+        pong = rpc:call(T, erlang, apply, [fun emmap:ping/0, []])
     end).
 
 rpc_gives_up_at_once(Config) ->
@@ -253,6 +271,28 @@ rpc_pinfo_looks_at_a_process(Config) ->
             rpc:pinfo(Server, [message_queue_len, registered_name])
     end).
 
+rpc_abcast_sends(Config) ->
+    at(Config, fun(T) ->
+        C = counters(T, ?FUNCTION_NAME),
+        abcast = rpc:abcast([T], emmap, {'$gen_cast', {inc_counter, C, 0, 1}}),
+        ok = until_counter(T, C, 1)
+    end).
+
+rpc_sbcast_names_who_is_not_there(Config) ->
+    at(Config, fun(T) ->
+        C = counters(T, ?FUNCTION_NAME),
+        {[T], []} = rpc:sbcast([T], emmap, {'$gen_cast', {inc_counter, C, 0, 1}}),
+        {[], [T]} = rpc:sbcast([T], nosuch, hello),
+        ok = until_counter(T, C, 1)
+    end).
+
+rpc_eval_everywhere_is_done(Config) ->
+    at(Config, fun(T) ->
+        C = counters(T, ?FUNCTION_NAME),
+        abcast = rpc:eval_everywhere([T], emmap, inc_counter, [C, 0, 1]),
+        ok = until_counter(T, C, 1)
+    end).
+
 rpc_to_no_node_is_nodedown(Config) ->
     at(Config, fun(_) -> {badrpc, nodedown} = rpc:call(nobody(), emmap, ping, []) end).
 
@@ -272,6 +312,15 @@ erpc_calls_a_function(Config) ->
     at(Config, fun(T) ->
         pong = erpc:call(T, emmap, ping, []),
         pong = erpc:call(T, emmap, ping, [], ?DEADLINE)
+    end).
+
+erpc_calls_an_external_fun(Config) ->
+    at(Config, fun(T) -> pong = erpc:call(T, fun emmap:ping/0) end).
+
+erpc_exits_as_the_function_does(Config) ->
+    at(Config, fun(T) ->
+        {exit, {exception, {noproc, {sys, get_state, [nosuch]}}}} =
+            caught(fun() -> erpc:call(T, sys, get_state, [nosuch]) end)
     end).
 
 erpc_raises_what_the_function_raises(Config) ->
@@ -515,6 +564,12 @@ a_monitor_of_a_spawn_has_its_tag(Config) ->
         end
     end).
 
+a_spawned_external_fun_ends_normal(Config) ->
+    at(Config, fun(T) ->
+        {Pid, Monitor} = spawn_monitor(T, fun emmap:ping/0),
+        normal = down(Monitor, Pid)
+    end).
+
 a_hundred_spawns_each_end(Config) ->
     at(Config, fun(T) ->
         C = counters(T, ?FUNCTION_NAME),
@@ -566,6 +621,13 @@ the_crash_of_a_linked_process_ends_it(Config) ->
         crash = down(Monitor, Pid)
     end).
 
+%% Only exit/2 kills.
+kill_by_a_link_is_a_reason_like_others(Config) ->
+    with_linked(Config, ?FUNCTION_NAME, fun(_, _, {Pid, Monitor}, Client) ->
+        Client ! {then, fun() -> exit(kill) end},
+        kill = down(Monitor, Pid)
+    end).
+
 the_normal_end_of_a_linked_process_does_not(Config) ->
     with_linked(Config, ?FUNCTION_NAME, fun(T, Q, {Pid, Monitor}, Client) ->
         Client ! {then, fun() -> ok end},
@@ -607,6 +669,20 @@ exits_of_the_dead_are_ignored(Config) ->
     at(Config, fun(T) ->
         Dead = dead(T),
         [true = exit(Dead, Reason) || Reason <- [normal, kill, {any, term}]]
+    end).
+
+exit_normal_of_the_server_is_ignored(Config) ->
+    at(Config, fun(T) ->
+        Server = server(T),
+        true = exit(Server, normal),
+        pong = gen_server:call(Server, ping)
+    end).
+
+a_message_to_it_is_ignored(Config) ->
+    with_waiting(Config, ?FUNCTION_NAME, fun(T, Q, {Pid, Monitor}) ->
+        [Pid ! Term || Term <- terms()],
+        ok = call(T, {push, Q, item}),
+        normal = down(Monitor, Pid)
     end).
 
 a_new_group_leader_changes_nothing(Config) ->
@@ -990,6 +1066,53 @@ process_info_of_the_dead_is_undefined(Config) ->
          || More <- [[], [links], [message_queue_len]]]
     end).
 
+process_info_of_a_nameless_process(Config) ->
+    with_waiting(Config, ?FUNCTION_NAME, fun(T, _, {Pid, Monitor}) ->
+        [] = rpc:call(T, erlang, process_info, [Pid, registered_name]),
+        false = lists:keymember(registered_name, 1, rpc:call(T, erlang, process_info, [Pid])),
+        true = exit(Pid, kill),
+        killed = down(Monitor, Pid)
+    end).
+
+process_info_takes_lists(Config) ->
+    at(Config, fun(T) ->
+        Server = server(T),
+        [] = rpc:call(T, erlang, process_info, [Server, []]),
+        [{status, waiting}, {registered_name, emmap}] =
+            rpc:call(T, erlang, process_info, [Server, [status, registered_name]]),
+        {badrpc, {'EXIT', {badarg, [{erlang, process_info, _, _} | _]}}} =
+            rpc:call(T, erlang, process_info, [Server, [status, nosuch]])
+    end).
+
+process_info_tells_who_traps_exits(Config) ->
+    with_waiting(Config, ?FUNCTION_NAME, fun(T, _, {Pid, Monitor}) ->
+        [{trap_exit, true}, {trap_exit, false}] =
+            [rpc:call(T, erlang, process_info, [P, trap_exit]) || P <- [server(T), Pid]],
+        true = exit(Pid, kill),
+        killed = down(Monitor, Pid)
+    end).
+
+a_pid_of_another_node_is_badarg(Config) ->
+    at(Config, fun(T) ->
+        [{badrpc, {'EXIT', {badarg, [{erlang, Function, _, _} | _]}}} =
+             rpc:call(T, erlang, Function, [self()])
+         || Function <- [is_process_alive, process_info]]
+    end).
+
+what_is_no_name_is_badarg(Config) ->
+    at(Config, fun(T) ->
+        [{badrpc, {'EXIT', {badarg, [{erlang, whereis, _, _} | _]}}} =
+             rpc:call(T, erlang, whereis, [Name]) || Name <- ["emmap", 1, {emmap, T}]]
+    end).
+
+sys_tells_state_and_status(Config) ->
+    at(Config, fun(T) ->
+        Server = server(T),
+        {status, Server, {module, _}, [_, running, _, _, _]} = sys:get_status({emmap, T}),
+        {status, Server, {module, _}, [_, running, _, _, _]} = sys:get_status(Server),
+        true = is_map(sys:get_state({emmap, T}))
+    end).
+
 node_is_its_name(Config) ->
     at(Config, fun(T) -> T = rpc:call(T, erlang, node, []) end).
 
@@ -998,8 +1121,32 @@ the_release_is_a_number(Config) ->
         true = list_to_integer(rpc:call(T, erlang, system_info, [otp_release])) >= 25
     end).
 
+an_unknown_fact_is_badarg(Config) ->
+    at(Config, fun(T) ->
+        {badrpc, {'EXIT', {badarg, [{erlang, system_info, _, _} | _]}}} =
+            rpc:call(T, erlang, system_info, [nosuch])
+    end).
+
+the_process_of_the_system_is_told(Config) ->
+    #{os_pid := OsPid} = ?config(target, Config),
+    at(Config, fun(T) -> OsPid = rpc:call(T, os, getpid, []) end).
+
+the_memory_is_told(Config) ->
+    at(Config, fun(T) ->
+        {total, Bytes} = lists:keyfind(total, 1, rpc:call(T, erlang, memory, [])),
+        [true = N > 0 || N <- [Bytes, rpc:call(T, erlang, memory, [total])]]
+    end).
+
+the_applications_are_told(Config) ->
+    at(Config, fun(T) ->
+        [_ | _] = Applications = rpc:call(T, application, which_applications, []),
+        [true = is_atom(Name) andalso is_list(Text) andalso is_list(Version)
+         || {Name, Text, Version} <- Applications]
+    end).
+
 an_environment_has_defaults(Config) ->
     at(Config, fun(T) ->
+        undefined = rpc:call(T, application, get_env, [stdlib, nosuch]),
         {default, [1]} = rpc:call(T, application, get_env, [stdlib, nosuch, {default, [1]}])
     end).
 

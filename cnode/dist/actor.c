@@ -6,7 +6,8 @@
 #include "proto/reply.h"
 #include "proto/term.h"
 
-/* A process of the peer that the engine watches; in the table, or among the ended. */
+/* A process that the engine watches: one of the peer is in the table, one that it has asked for has
+ * the watch itself; or it is among the ended. */
 struct watch {
     uint64_t number;
     UT_hash_handle hh;
@@ -186,14 +187,64 @@ static void process_message(struct actor *a, uint32_t process, struct span messa
         client_message(a->client, process, message);
 }
 
-static void deliver(struct actor *a, uint32_t process, struct span message)
+static void hand_over(struct actor *a, uint32_t process, struct span message)
 {
     switch (process) {
     case SELF_NET_KERNEL: net_kernel_message(a, message); break;
-    case SELF_REX: a->ignored += !spawned_rex(a, message); break;
+    case SELF_REX:
     case 0: a->ignored++; break;
     default: process_message(a, process, message); break;
     }
+}
+
+/* {Pid, {sbcast, Name, Message}} of rpc:sbcast. */
+static bool read_sbcast(struct span message, struct span *pid, struct span *name, struct span *what)
+{
+    struct term t = term_in(message);
+    if (term_tuple(&t) != 2)
+        return false;
+    *pid = term_any(&t);
+    if (term_tuple(&t) != 3 || !term_is_atom(&t, "sbcast"))
+        return false;
+    *name = term_any(&t);
+    *what = term_any(&t);
+    struct term atom = term_in(*name);
+    term_atom_bytes(&atom);
+    return term_done(&t) && term_done(&atom) && self_node_of_pid(*pid).len > 0;
+}
+
+/* A message to a name of this node. {rex, Node, Node} tells that it was sent,
+ * {rex, Node, {nonexisting_name, Name}} that there is none. */
+static bool sbcast(struct actor *a, struct span message)
+{
+    struct span pid;
+    struct span name;
+    struct span what;
+    if (!read_sbcast(message, &pid, &name, &what))
+        return false;
+    const uint32_t process = find_name(a, name);
+    hand_over(a, process, what);
+    const size_t start = begin_answer(a, pid, span_of(NULL, 0));
+    reply_tuple(a->out, 3);
+    reply_atom(a->out, "rex");
+    reply_atom(a->out, a->self->name);
+    if (process == 0) {
+        reply_tuple(a->out, 2);
+        reply_atom(a->out, "nonexisting_name");
+        reply_raw(a->out, name);
+    } else {
+        reply_atom(a->out, a->self->name);
+    }
+    end_frame(a, start);
+    return true;
+}
+
+static void deliver(struct actor *a, uint32_t process, struct span message)
+{
+    if (process != SELF_REX)
+        hand_over(a, process, message);
+    else if (!sbcast(a, message) && !spawned_rex(a, message))
+        a->ignored++;
 }
 
 static bool is_of_peer(const struct actor *a, struct span pid)
@@ -437,7 +488,8 @@ static void exit_signal(struct actor *a, const struct control *c, struct span pa
 {
     const uint32_t process = actor_find(a, c->to);
     if (is_spawned(process))
-        spawned_exit(spawned_find(a->processes, process), c->reason.len > 0 ? c->reason : payload);
+        spawned_exit(spawned_find(a->processes, process), c->op == FRAME_EXIT,
+                     c->reason.len > 0 ? c->reason : payload);
 }
 
 bool actor_control(struct actor *a, const struct control *c, struct span message)
@@ -480,6 +532,15 @@ static void signal_watch(struct actor *a, uint8_t op, struct span pid, uint64_t 
     actor_signal(a, op, elements, 3);
 }
 
+/* The watches of a process that the peer has asked for, else those of all that have ended. */
+static struct watch **watches_of(struct actor *a, struct span pid)
+{
+    uint32_t process;
+    struct spawned *p =
+        self_is_pid(a->self, pid, &process) ? spawned_find(a->processes, process) : NULL;
+    return p != NULL && p->actor == a ? &p->watches : &a->ended;
+}
+
 bool actor_monitor(struct actor *a, struct span pid, uint64_t number)
 {
     struct watch *w = calloc(1, sizeof *w + pid.len);
@@ -489,7 +550,8 @@ bool actor_monitor(struct actor *a, struct span pid, uint64_t number)
     w->len = pid.len;
     memcpy(w->pid, pid.at, pid.len);
     if (!is_of_peer(a, pid)) {
-        LL_PREPEND(a->ended, w);
+        struct watch **watches = watches_of(a, pid);
+        LL_PREPEND(*watches, w);
         return true;
     }
     HASH_ADD(hh, a->watches, number, sizeof w->number, w);
@@ -512,12 +574,12 @@ uint32_t actor_list_watches(const struct actor *a, struct buf *out)
     return HASH_COUNT(a->watches);
 }
 
-static struct watch *take_ended(struct actor *a, uint64_t number)
+static struct watch *take(struct watch **watches, uint64_t number)
 {
     struct watch *w;
-    LL_SEARCH_SCALAR(a->ended, w, number, number);
+    LL_SEARCH_SCALAR(*watches, w, number, number);
     if (w != NULL)
-        LL_DELETE(a->ended, w);
+        LL_DELETE(*watches, w);
     return w;
 }
 
@@ -528,9 +590,14 @@ void actor_demonitor(struct actor *a, struct span pid, uint64_t number)
         HASH_DEL(a->watches, w);
         signal_watch(a, FRAME_DEMONITOR, pid, number);
     } else {
-        w = take_ended(a, number);
+        w = take(watches_of(a, pid), number);
     }
     free(w);
+}
+
+void actor_over(struct actor *a, struct watch *watches)
+{
+    LL_CONCAT(a->ended, watches);
 }
 
 void actor_settle(struct actor *a)

@@ -67,11 +67,14 @@ void actor_signal(struct actor *a, uint8_t op, const struct span *elements, uint
 /* For the outlet: a process of ours has ended. */
 void actor_ended(struct actor *a, uint32_t process, struct span reason);
 
-/* For the outlet: watch a process of the peer. One of another node cannot be watched and counts as
- * ended; the engine learns that from actor_settle, never within actor_monitor. False: no memory;
- * the process is not watched, so the connection cannot go on. */
+/* For the outlet: watch a process of the peer, or one that it has asked for. Another one cannot be
+ * watched and counts as ended; the engine learns that from actor_settle, never within
+ * actor_monitor. False: no memory; the process is not watched, so the connection cannot go on. */
 bool actor_monitor(struct actor *a, struct span pid, uint64_t number);
 void actor_demonitor(struct actor *a, struct span pid, uint64_t number);
 void actor_settle(struct actor *a);
+
+/* actor_over takes the watches of a process that the peer had asked for and that is over. */
+void actor_over(struct actor *a, struct watch *watches);
 
 #endif

@@ -227,10 +227,10 @@ static void put_status(const struct calling *c, uint32_t number)
     reply_atom(c->out, "waiting");
 }
 
-static void put_true(const struct calling *c, uint32_t number)
+/* Nothing ends those that are registered. */
+static void put_trap_exit(const struct calling *c, uint32_t number)
 {
-    (void)number;
-    reply_atom(c->out, "true");
+    reply_atom(c->out, spawned_find(c->actor->processes, number) == NULL ? "true" : "false");
 }
 
 static const struct {
@@ -243,7 +243,7 @@ static const struct {
     {"links", put_links},
     {"monitors", put_monitors},
     {"monitored_by", put_monitored_by},
-    {"trap_exit", put_true},
+    {"trap_exit", put_trap_exit},
 };
 
 enum { ITEMS = sizeof items / sizeof items[0] };
@@ -268,8 +268,7 @@ static bool put_items(const struct calling *c, uint32_t number, struct term *nam
     reply_list(c->out, (uint32_t)n);
     for (int i = 0; i < n && good; i++)
         good = put_item(c, number, names);
-    if (n > 0)
-        reply_nil(c->out);
+    reply_nil(c->out);
     return good;
 }
 

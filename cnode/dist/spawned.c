@@ -109,6 +109,7 @@ static void end(struct spawned *p, struct span reason)
         HASH_DELETE(by_ref, p->actor->by_ref, p);
     DL_DELETE(p->actor->spawned, p);
     tell_end(all, p->number, reason);
+    actor_over(p->actor, p->watches);
     if (p->console != NULL)
         console_close(p->console);
     free(p);
@@ -268,9 +269,18 @@ static struct span own_ref(const struct spawned *p, uint8_t *to)
     return self_ref(p->actor->self, OF_SPAWNED | p->number, to);
 }
 
-/* As a call of the process that asked for this one, with an alias of this one's. */
+/* Who calls: what is leased to a function of rpc or erpc is leased to who called that. One that was
+ * spawned is on its own, and so is one that was cast: it goes on without who asked for it. */
+static struct span caller_of(const struct spawned *p, uint8_t *own)
+{
+    const bool is_own = p->what_for == SPAWNED_ALONE && p->console == NULL;
+    return is_own ? self_pid(p->actor->self, p->number, own) : p->parent;
+}
+
+/* As a call with an alias of this process. */
 static void send_request(struct spawned *p, struct span request)
 {
+    uint8_t own[SELF_PID_BYTES];
     uint8_t ref[SELF_REF_BYTES];
     struct actor *a = p->actor;
     struct buf call;
@@ -278,7 +288,7 @@ static void send_request(struct spawned *p, struct span request)
     reply_tuple(&call, 3);
     reply_atom(&call, "$gen_call");
     reply_tuple(&call, 2);
-    reply_raw(&call, p->parent);
+    reply_raw(&call, caller_of(p, own));
     const uint8_t improper[] = {ERL_LIST_EXT, 0, 0, 0, 1};
     buf_put(&call, improper, sizeof improper);
     reply_atom(&call, "alias");
@@ -725,13 +735,13 @@ void spawned_take_back(struct actor *a, struct span ref)
     end_by(p, "normal");
 }
 
-void spawned_exit(struct spawned *p, struct span reason)
+void spawned_exit(struct spawned *p, bool by_link, struct span reason)
 {
     struct term t = term_in(reason);
     if (term_is_atom(&t, "normal") && p->console == NULL)
         return;
     cancel(p);
-    if (term_is_atom(&t, "kill"))
+    if (!by_link && term_is_atom(&t, "kill"))
         end_by(p, "killed");
     else
         end(p, reason);

@@ -45,6 +45,7 @@ struct spawned {
     uint32_t status_of;        /* what sys:get_status tells of this process */
     int arity;
     struct console *console;
+    struct watch *watches;    /* by which the engine is to hear of its end */
     struct span parent;       /* the process that asked for it; raw terms: */
     struct span ref;          /* by which that may take it back; empty: none */
     struct span tag;          /* of the result */
@@ -73,10 +74,10 @@ void spawned_answer(struct actor *a, uint32_t number, struct span message);
 /* Whoever waits under this reference does so no longer. */
 void spawned_take_back(struct actor *a, struct span ref);
 
-/* A message, the beginning of a link, an exit signal. */
+/* A message, the beginning of a link, an exit signal: one that a link brings kills nobody. */
 void spawned_message(struct spawned *p, struct span message);
 void spawned_linked(struct spawned *p, struct span by);
-void spawned_exit(struct spawned *p, struct span reason);
+void spawned_exit(struct spawned *p, bool by_link, struct span reason);
 
 /* Consoles that have left end; all of the actor's do. */
 void spawned_settle(struct actor *a);

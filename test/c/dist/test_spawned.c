@@ -255,6 +255,30 @@ static void it_ends_with_whom_it_is_linked_to(void **state)
     is(asks("{length,\"q\"}"), "1");
 }
 
+static void a_link_brings_kill_as_a_reason(void **state)
+{
+    (void)state;
+    const struct span pid = waits("[link,monitor]");
+    say(TUPLE(FRAME_EXIT, peer_pid(1), pid, make_term("kill")), nothing);
+    is(down(), "kill");
+    pings();
+}
+
+/* It does not wait or hold for the process that has asked for it. */
+static void what_is_spawned_is_on_its_own(void **state)
+{
+    (void)state;
+    waits("[monitor]");
+    assert_int_equal(c.heard.len, 0); /* nobody is watched */
+    is(asks("{push,\"q\",job}"), "ok");
+    is(down(), "normal");
+    is(asks("{push,\"q\",job}"), "ok");
+    spawns(1, "{emmap_queue,take,1}", "[monitor]", "[\"q\"]");
+    spawned();
+    is(down(), "normal");
+    is(asks("{take,\"q\",5000}"), "{ok,2,2,job}"); /* once it had ended */
+}
+
 static void an_exit_of_a_stranger_is_nothing(void **state)
 {
     (void)state;
@@ -307,6 +331,28 @@ static void rex_runs_calls(void **state)
     assert_int_equal(control.op, FRAME_SEND);
     say(TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("rex")), make_term("odd"));
     pings();
+}
+
+static void rex_sends_to_a_name(void **state)
+{
+    static const struct {
+        const char *message, *answer;
+    } rows[] = {
+        {"{sbcast,emmap,odd}", "{rex,emmap@localhost,emmap@localhost}"},
+        {"{sbcast,rex,odd}", "{rex,emmap@localhost,emmap@localhost}"},
+        {"{sbcast,nosuch,odd}", "{rex,emmap@localhost,{nonexisting_name,nosuch}}"},
+        {"{sbcast,\"emmap\",odd}", NULL},
+        {"{sbcast,emmap}", NULL},
+    };
+    (void)state;
+    struct control control;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        say(TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("rex")),
+            TUPLE(0, peer_pid(1), make_term("%s", rows[i].message)));
+        if (rows[i].answer != NULL)
+            is(show_term(caller_hear(&c, &control)), rows[i].answer);
+        pings();
+    }
 }
 
 static void a_call_of_rex_can_be_taken_back(void **state)
@@ -377,9 +423,12 @@ int main(void)
         TEST(who_is_linked_hears_the_end),
         TEST(an_exit_signal_ends_it),
         TEST(it_ends_with_whom_it_is_linked_to),
+        TEST(a_link_brings_kill_as_a_reason),
+        TEST(what_is_spawned_is_on_its_own),
         TEST(an_exit_of_a_stranger_is_nothing),
         TEST(all_peers_see_it),
         TEST(rex_runs_calls),
+        TEST(rex_sends_to_a_name),
         TEST(a_call_of_rex_can_be_taken_back),
         TEST(a_queue_tells_its_state),
         TEST(it_answers_what_tools_ask),
