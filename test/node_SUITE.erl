@@ -19,7 +19,7 @@ all() ->
 groups() ->
     [{messages, [],
       [ping_answers_pong, it_is_a_hidden_node, a_call_is_answered, a_cast_is_done,
-       a_sent_request_is_answered_later, multi_call_is_answered, a_bare_gen_call_is_answered,
+       a_sent_request_is_answered_later, multi_call_is_answered, a_bare_gen_call_is_answered, nobody_stops_it,
        other_messages_are_ignored, a_call_of_no_name_exits_noproc, casts_and_calls_keep_their_order,
        a_call_that_timed_out_leaves_no_message, an_unknown_request_is_named,
        a_request_of_no_form_is_badarg, a_thousand_processes_call_at_once,
@@ -100,6 +100,17 @@ a_bare_gen_call_is_answered(Config) ->
         Tag = {any, [term], <<"here">>},
         {emmap, D} ! {'$gen_call', {self(), Tag}, ping},
         receive {Tag, pong} -> ok after ?DEADLINE -> error(deadline) end
+    end).
+
+nobody_stops_it(Config) ->
+    at(Config, fun(D) ->
+        Server = rpc:call(D, erlang, whereis, [emmap]),
+        [true = exit(Server, Reason) || Reason <- [kill, shutdown, {any, term}]],
+        {error, {unknown_system_msg, suspend}} = sys:suspend({emmap, D}),
+        {'EXIT', {{_, {error, {unknown_system_msg, {terminate, normal}}}}, _}} =
+            (catch gen_server:stop({emmap, D})),
+        pong = call(D, ping),
+        Server = rpc:call(D, erlang, whereis, [emmap])
     end).
 
 other_messages_are_ignored(Config) ->

@@ -685,6 +685,21 @@ bool spawned_rex(struct actor *a, struct span message)
            start_for(a, &b, &c);
 }
 
+/* As sys refuses what it does not know, so that nobody waits for an answer to suspend or terminate:
+ * {error, {unknown_system_msg, Request}}. */
+static void refuse_system(struct actor *a, const struct birth *b, struct span request)
+{
+    struct buf *out = begin_message(a, b->ref.len > 0 ? b->ref : b->parent);
+    reply_tuple(out, 2);
+    reply_raw(out, b->tag);
+    reply_tuple(out, 2);
+    reply_atom(out, "error");
+    reply_tuple(out, 2);
+    reply_atom(out, "unknown_system_msg");
+    reply_raw(out, request);
+    end_message(a);
+}
+
 bool spawned_system(struct actor *a, uint32_t process, struct span message)
 {
     struct term t = term_in(message);
@@ -692,8 +707,10 @@ bool spawned_system(struct actor *a, uint32_t process, struct span message)
     if (!read_from(&t, "system", &b))
         return false;
     const bool status = term_is_atom(&t, "get_status");
-    if (!status && !term_is_atom(&t, "get_state"))
-        return false;
+    if (!status && !term_is_atom(&t, "get_state")) {
+        refuse_system(a, &b, term_any(&t));
+        return true;
+    }
     struct buf request;
     buf_init(&request, SIZE_MAX);
     const struct mfa nothing = {.arity = 0};

@@ -63,7 +63,8 @@ bool spawned_request(struct actor *a, const struct control *c, struct span args)
  * none. */
 bool spawned_rex(struct actor *a, struct span message);
 
-/* sys:get_state and sys:get_status of a process (its own pid), by message. False: it is none. */
+/* A message of the sys module to a process: get_state and get_status are answered, others refused.
+ * False: it is none. */
 bool spawned_system(struct actor *a, uint32_t process, struct span message);
 
 /* Is this a reference of one of the actor's, to which an answer goes? Then spawned_answer takes

@@ -386,7 +386,8 @@ static void a_queue_tells_its_state(void **state)
     system_message("jobs", 2, "get_status");
     assert_memory_equal(replies(2), "{status,", 8);
     assert_non_null(strstr(gives("sys,get_state,[jobs]"), "kind=>queue"));
-    system_message("jobs", 3, "suspend"); /* which is not served */
+    system_message("jobs", 3, "suspend");
+    is(replies(3), "{error,{unknown_system_msg,suspend}}");
     pings();
 }
 
