@@ -46,11 +46,30 @@ static void put_part(struct buf *b, struct part p, const struct buf *bytes)
 
 static void put_integer(struct dice *d, struct buf *out)
 {
-    static const int64_t known[] = {0,         1,          2,           -1,         7,
-                                    8,         127,        128,         255,        256,
-                                    4095,      4096,       65535,       65536,      INT32_MAX,
-                                    INT32_MIN, UINT32_MAX, 1ll << 32,   1ll << 40,  1ll << 48,
-                                    INT64_MAX, INT64_MIN,  INT64_MAX - 7, INT64_MAX / 8};
+    static const int64_t known[] = {0,
+                                    1,
+                                    2,
+                                    -1,
+                                    7,
+                                    8,
+                                    127,
+                                    128,
+                                    255,
+                                    256,
+                                    4095,
+                                    4096,
+                                    65535,
+                                    65536,
+                                    INT32_MAX,
+                                    INT32_MIN,
+                                    UINT32_MAX,
+                                    1ll << 32,
+                                    1ll << 40,
+                                    1ll << 48,
+                                    INT64_MAX,
+                                    INT64_MIN,
+                                    INT64_MAX - 7,
+                                    INT64_MAX / 8};
     switch (dice_below(d, 4)) {
     case 0: reply_uint64(out, dice_word(d)); break;
     case 1: reply_int64(out, (int64_t)dice_below(d, 64)); break;
@@ -223,6 +242,7 @@ static void repeat(struct dice *d, struct buf *term, struct buf *work)
         return;
     const uint32_t n = count_at(head);
     const bool is_small = *head == ERL_SMALL_TUPLE_EXT;
+    const struct dice again = *d;
     for (uint32_t i = 0; i < terms_each(*head); i++)
         put_substitute(d, work);
     const struct part one = {.at = 0, .len = work->len};
@@ -230,7 +250,6 @@ static void repeat(struct dice *d, struct buf *term, struct buf *work)
     if (is_small && n + times > UINT8_MAX)
         times = UINT8_MAX - n;
     buf_cut(work, 0);
-    const struct dice again = *d;
     for (uint64_t i = 0; i < times; i++) {
         *d = again;
         for (uint32_t k = 0; k < terms_each(*head); k++)
@@ -248,8 +267,8 @@ static void leave_out(struct dice *d, struct buf *term, struct buf *work)
     if (!holds_terms(*head) || count_at(head) == 0)
         return;
     const size_t inner = p.at + part_head(bytes_of(term, p));
-    const size_t len = elements_len(span_of(term->at + inner, term->len - inner),
-                                    terms_each(*head));
+    const size_t len =
+        elements_len(span_of(term->at + inner, term->len - inner), terms_each(*head));
     set_count(head, count_at(head) - 1);
     mutation_put(term, inner, len, span_of(NULL, 0));
 }
@@ -257,8 +276,7 @@ static void leave_out(struct dice *d, struct buf *term, struct buf *work)
 void mutation_gentle(struct dice *d, struct buf *term)
 {
     static void (*const ways[])(struct dice *, struct buf *, struct buf *) = {
-        replace, replace, replace_integer, replace_integer, move,
-        swap,    nest,    repeat,          leave_out,
+        replace, replace, replace_integer, replace_integer, move, swap, nest, repeat, leave_out,
     };
     struct buf work;
     if (term->len > LARGE)
@@ -286,8 +304,8 @@ static void set_byte(struct dice *d, struct buf *b)
 
 static uint32_t odd_count(struct dice *d, uint32_t now)
 {
-    static const uint32_t known[] = {0,         255,        256,        65535,          65536,
-                                     INT32_MAX, UINT32_MAX, 1u << 31,   UINT32_MAX - 4, 1u << 30,
+    static const uint32_t known[] = {0,         255,        256,      65535,          65536,
+                                     INT32_MAX, UINT32_MAX, 1u << 31, UINT32_MAX - 4, 1u << 30,
                                      1u << 24,  100000};
     return dice_one_in(d, 2) ? now + (uint32_t)dice_below(d, 5) - 2
                              : known[dice_below(d, sizeof known / sizeof known[0])];
@@ -323,7 +341,7 @@ static void set_length(struct dice *d, struct buf *b)
     set_number(d, b->at + at, n);
 }
 
-static void truncate(struct dice *d, struct buf *b)
+static void cut_short(struct dice *d, struct buf *b)
 {
     b->len = 1 + dice_below(d, b->len);
 }
@@ -365,8 +383,9 @@ static void stutter(struct dice *d, struct buf *b)
 {
     struct buf work;
     const struct part p = any_piece(d, b->len);
-    const uint64_t times = 1 + dice_below(d, dice_one_in(d, 20) ? most(d) / p.len + 1 : 4);
-    buf_init(&work, LARGE * 2 + b->len);
+    const uint64_t fit = most(d) / p.len + 1;
+    const uint64_t times = 1 + dice_below(d, fit < 4 || dice_one_in(d, 20) ? fit : 4);
+    buf_init(&work, LARGE + p.len * 2);
     for (uint64_t i = 0; i < times; i++)
         buf_put(&work, b->at + p.at, p.len);
     mutation_put(b, p.at, 0, whole(&work));
@@ -376,10 +395,17 @@ static void stutter(struct dice *d, struct buf *b)
 /* Atoms that are too long, or no UTF-8. */
 static void put_bad_atom(struct dice *d, struct buf *b)
 {
-    static const char *const bad[] = {"w\2\xc0\x80",         "w\3\xed\xa0\x80", "w\4\xf4\x90\x80\x80",
-                                      "w\1\xc3",             "w\2\xc3(",        "s\1\xff",
-                                      "v\0\2\xff\xfe",       "d\1\1aaaaaaaaaa", "w\4\xf8\x88\x80\x80",
-                                      "v\xff\xff" "aaaaaaaa"};
+    static const char *const bad[] = {"w\2\xc0\x80",
+                                      "w\3\xed\xa0\x80",
+                                      "w\4\xf4\x90\x80\x80",
+                                      "w\1\xc3",
+                                      "w\2\xc3(",
+                                      "s\1\xff",
+                                      "v\0\2\xff\xfe",
+                                      "d\1\1aaaaaaaaaa",
+                                      "w\4\xf8\x88\x80\x80",
+                                      "v\xff\xff"
+                                      "aaaaaaaa"};
     const char *atom = bad[dice_below(d, sizeof bad / sizeof bad[0])];
     const bool is_term = term_check(whole(b)) == b->len;
     const struct part p = is_term ? part_pick(d, whole(b), NULL) : any_piece(d, b->len);
@@ -389,7 +415,7 @@ static void put_bad_atom(struct dice *d, struct buf *b)
 void mutation_rough(struct dice *d, struct buf *bytes)
 {
     static void (*const ways[])(struct dice *, struct buf *) = {
-        flip,    set_byte, set_length, set_length, truncate,
+        flip,    set_byte, set_length, set_length, cut_short,
         cut_out, put_in,   splice,     stutter,    put_bad_atom,
     };
     if (bytes->len > 0 && bytes->len < LARGE)

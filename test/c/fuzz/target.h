@@ -8,7 +8,8 @@
 
 struct target {
     const char *name;
-    uint64_t life; /* so many executions build on each other */
+    uint64_t life; /* so many executions from begin to end */
+    bool builds;   /* they build on each other */
     void (*begin)(void);
     void (*end)(void);
     void (*make)(struct dice *d, struct buf *input);

@@ -154,9 +154,13 @@ static const char *put_term(const char *at, struct buf *out)
     case '[': return put_list(at + 1, out);
     case '#': return put_map(at + 2, out);
     case '$': return put_variable(at + 1, out);
-    case '"': end = until(at + 1, '"', &n); put_string(span_of(at + 1, n), out);
+    case '"':
+        end = until(at + 1, '"', &n);
+        put_string(span_of(at + 1, n), out);
         return end;
-    case '\'': end = until(at + 1, '\'', &n); put_atom(span_of(at + 1, n), out);
+    case '\'':
+        end = until(at + 1, '\'', &n);
+        put_atom(span_of(at + 1, n), out);
         return end;
     default: return put_plain(at, out);
     }

@@ -1,0 +1,259 @@
+/* Frames to a node with its engine: a region, counters and queues are open, a peer that is sound
+ * holds them, another says what comes to its mind. Now and then it does not read for a while; where
+ * it breaks the protocol it comes again. */
+#include <ei.h>
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "fuzz/mutation.h"
+#include "fuzz/part.h"
+#include "fuzz/saying.h"
+#include "fuzz/target.h"
+#include "fuzz/text.h"
+#include "fuzz/wire.h"
+#include "proto/engine.h"
+#include "proto/term.h"
+#include "support/peer.h"
+#include "sys/os.h"
+
+enum { FILE_MOST = 4 << 20, MAP_MOST = 16 << 20 };
+
+static struct os real;
+static struct host host;
+static struct wire_hub hub;
+static struct wire keeper, hostile;
+static uint64_t runs, breaks, longs, answers, signals;
+
+/* --- a host that stays small and fast --------------------------------------------------------- */
+
+static void *map_little(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    if (len <= MAP_MOST || prot == PROT_NONE) /* address space alone costs nothing */
+        return real.map(at, len, prot, flags, fd, offset);
+    errno = ENOMEM;
+    return MAP_FAILED;
+}
+
+static int allocate_little(int fd, off_t offset, off_t len)
+{
+    if (offset <= FILE_MOST && len <= FILE_MOST - offset)
+        return real.allocate(fd, offset, len);
+    errno = EFBIG;
+    return -1;
+}
+
+static int truncate_little(int fd, off_t size)
+{
+    if (size <= FILE_MOST)
+        return real.truncate(fd, size);
+    errno = EFBIG;
+    return -1;
+}
+
+static int no_sync(int fd)
+{
+    (void)fd;
+    return 0;
+}
+
+static void limit_host(void)
+{
+    real = os;
+    os.map = map_little;
+    os.allocate = allocate_little;
+    os.truncate = truncate_little;
+    os.sync = no_sync;
+    os.sync_all = no_sync;
+}
+
+static void open_host(void)
+{
+    host_init(&host);
+    host.options.max_objects = 16;
+    host.options.max_handles = 32;
+    host.options.max_pending = 32;
+    host.options.max_pending_bytes = WIRE_FRAME_MOST;
+    host.options.max_leases = 50;
+    host.options.max_waiting = 20;
+    host.options.max_subscribers = 5;
+    host.options.max_frame = WIRE_FRAME_MOST;
+    host_open(&host);
+}
+
+/* --- lives ------------------------------------------------------------------------------------ */
+
+static void say(struct wire *w, const char *request)
+{
+    char text[400];
+    struct buf message;
+    struct buf control;
+    struct buf frame;
+    buf_init(&message, 4096);
+    buf_init(&control, 4096);
+    buf_init(&frame, 8192);
+    snprintf(text, sizeof text, "{'$gen_call',{$p1,[alias|$r1]},%s}", request);
+    text_term("{6,$p1,'',emmap}", &control);
+    text_term(text, &message);
+    saying_put(span_of(control.at, control.len), span_of(message.at, message.len), &frame);
+    wire_frame(w, span_of(frame.at, frame.len));
+    buf_fini(&message);
+    buf_fini(&control);
+    buf_fini(&frame);
+}
+
+/* Something opens: its id is heard. */
+static void open_thing(struct wire *w, const char *request)
+{
+    const uint64_t before = w->answers;
+    const uint64_t ids = w->heard_count[HEARD_ID];
+    say(w, request);
+    for (wire_flush(w); w->answers == before; wire_flush(w))
+        uv_run(&host.loop, UV_RUN_ONCE);
+    must(w->heard_count[HEARD_ID] > ids);
+}
+
+static void begin(void)
+{
+    limit_host();
+    open_host();
+    wire_hub_open(&hub, host.server);
+    wire_open(&keeper, &hub, "keeper@localhost");
+    open_thing(&keeper, "{open,\"r\",0,4096,[read,write,create,{size,4096}]}");
+    open_thing(&keeper, "{open_counters,\"c\",16}");
+    open_thing(&keeper, "{open_queue,\"d\",0,[{max_items,50}]}");
+    open_thing(&keeper, "{open_queue,\"q\",0,[{register,jobs},{max_bytes,65536},"
+                        "{overflow,drop_head},{dead_letter,\"d\"},{lease_ms,500}]}");
+    wire_open(&hostile, &hub, text_peer);
+}
+
+static void end(void)
+{
+    answers += hostile.answers;
+    signals += hostile.signals;
+    wire_close(&hostile);
+    wire_flush(&keeper);
+    wire_close(&keeper);
+    host_close(&host);
+    wire_hub_close(&hub);
+    os = real;
+}
+
+static void come_again(void)
+{
+    const struct wire old = hostile;
+    wire_close(&hostile);
+    wire_open(&hostile, &hub, text_peer);
+    memcpy(hostile.heard, old.heard, sizeof old.heard);
+    memcpy(hostile.heard_count, old.heard_count, sizeof old.heard_count);
+    hostile.answers = old.answers;
+    hostile.signals = old.signals;
+    breaks++;
+}
+
+/* --- making ----------------------------------------------------------------------------------- */
+
+static bool is_mark(struct span one)
+{
+    return one.len >= 5 && (one.at[0] == ERL_INTEGER_EXT || one.at[0] == ERL_NEW_PID_EXT ||
+                            one.at[0] == ERL_NEWER_REFERENCE_EXT);
+}
+
+static enum heard_kind kind_of(uint8_t tag)
+{
+    return tag == ERL_INTEGER_EXT ? HEARD_ID : tag == ERL_NEW_PID_EXT ? HEARD_PID : HEARD_REF;
+}
+
+static bool holds_mark(struct span one)
+{
+    uint8_t mark[4];
+    put_be32(mark, TEXT_MARK);
+    return is_mark(one) && memmem(one.at, one.len, mark, sizeof mark) != NULL;
+}
+
+/* Ids, processes and references that the daemon has told, where the corpus leaves them open. */
+static void fill(struct dice *d, struct buf *term)
+{
+    for (size_t at = 0; at < term->len;) {
+        const struct span rest = span_of(term->at + at, term->len - at);
+        size_t len = part_head(rest);
+        must(len > 0);
+        if (holds_mark(span_of(rest.at, len))) {
+            const struct span told = wire_heard(&hostile, kind_of(rest.at[0]), d);
+            if (told.len > 0)
+                mutation_put(term, at, len, told);
+            len = told.len > 0 ? told.len : len;
+        }
+        at += len;
+    }
+}
+
+static void make_long(struct dice *d, struct buf *input)
+{
+    const size_t more = WIRE_FRAME_MOST + dice_below(d, 100);
+    uint8_t *at = buf_grow(input, more);
+    must(at != NULL);
+    memset(at, 'x', more);
+    input->len += more;
+}
+
+static void make(struct dice *d, struct buf *input)
+{
+    if (dice_one_in(d, 1000))
+        return; /* a tick */
+    saying_make(d, fill, input);
+    if (dice_one_in(d, 500))
+        make_long(d, input);
+}
+
+/* --- running ---------------------------------------------------------------------------------- */
+
+/* Nobody is given more than is allowed to him. */
+static void check_limits(void)
+{
+    const struct client *c = hostile.client;
+    const struct server_options *o = &host.options;
+    must(c->handle_count + c->opening_count <= o->max_handles);
+    must(c->pending_count <= o->max_pending);
+    must(c->lease_count <= o->max_leases);
+    must(c->waiter_count <= o->max_waiting);
+    must(c->subscriber_count <= o->max_subscribers);
+    must(host.server->entry_count <= o->max_objects);
+}
+
+static void run(struct span input)
+{
+    struct dice d = target_dice(input);
+    uint8_t *copy = target_copy(input);
+    longs += input.len > WIRE_FRAME_MOST;
+    wire_frame(&hostile, span_of(copy, input.len));
+    free(copy);
+    uv_run(&host.loop, UV_RUN_NOWAIT);
+    check_limits();
+    if (!hostile.broken)
+        wire_ping(&hostile);
+    if (hostile.broken || wire_is_full(&hostile) || !dice_one_in(&d, 4))
+        wire_flush(&hostile);
+    wire_flush(&keeper);
+    must(!keeper.broken);
+    if (hostile.broken)
+        come_again();
+    runs++;
+}
+
+static void count(void (*each)(const char *what, uint64_t times))
+{
+    each("frames", runs);
+    each("too long", longs);
+    each("broken off", breaks);
+    each("messages heard", answers);
+    each("signals heard", signals);
+}
+
+const struct target target_control = {.name = "control",
+                                      .life = 2000,
+                                      .builds = true,
+                                      .begin = begin,
+                                      .end = end,
+                                      .make = make,
+                                      .run = run,
+                                      .count = count};
