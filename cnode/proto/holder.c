@@ -55,6 +55,8 @@ struct holder *holder_find(struct client *c, struct span pid)
 
 struct holder *holder_of(struct client *c, struct span pid)
 {
+    if (pid.len == 0)
+        return NULL;
     struct holder *h = holder_find(c, pid);
     if (h == NULL)
         return c->gone ? NULL : holder_new(c, pid);

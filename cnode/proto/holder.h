@@ -20,8 +20,8 @@ struct holder {
     uint8_t pid[];
 };
 
-/* holder_of finds the process, or begins to watch it. NULL without memory, or where
- * it is known to have ended. */
+/* holder_of finds the process, or begins to watch it. NULL without memory, where it is known to
+ * have ended, and for no process at all, as a cast has none. */
 struct holder *holder_of(struct client *c, struct span pid);
 
 /* The same, only of one that is watched already. */

@@ -789,6 +789,17 @@ static void items_of_bulk_go_through_a_worker(void **state)
     is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "ok");
 }
 
+static void cast(struct peer *p, struct span request)
+{
+    struct buf b;
+    buf_init(&b, 1000);
+    reply_tuple(&b, 2);
+    reply_atom(&b, "$gen_cast");
+    reply_raw(&b, request);
+    tell(p, span_of(b.at, b.len));
+    buf_fini(&b);
+}
+
 static void casts_and_batches_work(void **state)
 {
     (void)state;
@@ -797,15 +808,21 @@ static void casts_and_batches_work(void **state)
            "{batch,[{push,%" PRIu64 ",a},{push,%" PRIu64 ",b},{pop_wait,%" PRIu64 ",0},sync]}", q,
            q, q),
        "{ok,[ok,ok,{ok,a},ok]}");
-    struct buf b;
-    buf_init(&b, 1000);
-    reply_tuple(&b, 2);
-    reply_atom(&b, "$gen_cast");
-    reply_raw(&b, make_term("{push,%" PRIu64 ",c}", q));
-    tell(&peer, span_of(b.at, b.len));
-    buf_fini(&b);
+    cast(&peer, make_term("{push,%" PRIu64 ",c}", q));
     is(ask(&peer, "{barrier,%" PRIu64 "}", q), "{ok,1,0,none}");
     is(ask(&peer, "{pop_many,%" PRIu64 ",9}", q), "{ok,[b,c]}");
+}
+
+/* It has no sender who could hold an item. */
+static void a_cast_leases_nothing(void **state)
+{
+    (void)state;
+    uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[a,b]}", q), "ok");
+    cast(&peer, make_term("{take,%" PRIu64 "}", q));
+    cast(&peer, make_term("{take_many,%" PRIu64 ",2}", q));
+    assert_int_equal(peer.monitored, 0);
+    is(ask(&peer, "{take_many,%" PRIu64 ",9}", q), "{ok,[{1,1,a},{2,1,b}]}");
 }
 
 static void a_lease_outlives_the_handle(void **state)
@@ -862,6 +879,7 @@ int main(void)
         TEST(a_failed_queue_tells_everybody),
         TEST(items_of_bulk_go_through_a_worker),
         TEST(casts_and_batches_work),
+        TEST(a_cast_leases_nothing),
         TEST(a_lease_outlives_the_handle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
