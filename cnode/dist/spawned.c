@@ -414,7 +414,7 @@ static void start_console(struct spawned *p, const struct mfa *f)
         return;
     }
     const struct span self = self_pid(a->self, new->number, bytes);
-    new->console = console_open(a->processes->server, &console_port, new, self, p->parent);
+    new->console = console_open(a->processes->server, &console_port, new, self);
     if (new->console == NULL) {
         end_by(new, "enomem");
         fail(p, "system_limit", f->args);
@@ -757,6 +757,10 @@ void spawned_exit(struct spawned *p, bool by_link, struct span reason)
     struct term t = term_in(reason);
     if (term_is_atom(&t, "normal") && p->console == NULL)
         return;
+    if (!by_link && term_is_atom(&t, "interrupt") && p->console != NULL) {
+        console_interrupt(p->console);
+        return;
+    }
     cancel(p);
     if (!by_link && term_is_atom(&t, "kill"))
         end_by(p, "killed");

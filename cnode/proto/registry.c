@@ -71,6 +71,11 @@ const struct process *registry_numbered(const struct server *s, uint32_t number)
     return p;
 }
 
+const struct process *registry_first(const struct server *s)
+{
+    return s->registry->by_name;
+}
+
 bool registry_has_path(const struct server *s, const char *path)
 {
     return at_path(s->registry, path) != NULL;

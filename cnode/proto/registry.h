@@ -35,6 +35,9 @@ struct process *registry_of(const struct entry *e);
 void registry_each(const struct registry *r,
                    void (*each)(void *arg, uint32_t number, const char *name), void *arg);
 
+/* The first of all in no order, by `hh.next` the others; NULL where there is none. */
+const struct process *registry_first(const struct server *s);
+
 /* Is the file a process by this name of it? */
 bool registry_has_path(const struct server *s, const char *path);
 

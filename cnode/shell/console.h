@@ -29,16 +29,18 @@ struct console_port {
 };
 
 /* console_open begins a console of a client. Nothing is said before console_start: the group leader
- * has linked to it then. `self` is the console's own pid, `group` its group leader's; both are
- * copied. NULL without memory. console_close frees it; the port is not used any more. */
+ * has linked to it then. `self` is the console's own pid; it is copied. NULL without memory.
+ * console_close frees it; the port is not used any more. */
 struct console *console_open(struct server *s, const struct console_port *port, void *arg,
-                             struct span self, struct span group);
+                             struct span self);
 void console_start(struct console *c);
 void console_close(struct console *c);
 
-/* A message to the console's process; the reply of a request. */
+/* A message to the console's process; the reply of a request; the exit signal `interrupt`, by which
+ * ^C comes while nothing is read: it ends what is under way, not the console. */
 void console_message(struct console *c, struct span message);
 void console_answer(struct console *c, struct span reply);
+void console_interrupt(struct console *c);
 
 /* What TAB offers: the answer to edlin_expand:expand of the text before the cursor, which comes
  * reversed: {yes | no, Expansion, Matches} is appended. For a list that is none: {no, [], []}. */
