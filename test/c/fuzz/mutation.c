@@ -109,8 +109,7 @@ static void put_characters(struct dice *d, struct buf *out)
     reply_list(out, n);
     for (uint32_t i = 0; i < n; i++)
         reply_uint64(out, dice_one_in(d, 5) ? dice_below(d, 0x120000) : 'a' + dice_below(d, 26));
-    if (n > 0)
-        reply_nil(out);
+    reply_nil(out);
 }
 
 static void put_substitute(struct dice *d, struct buf *out)
@@ -245,8 +244,7 @@ static void repeat(struct dice *d, struct buf *term, struct buf *work)
     const struct dice again = *d;
     for (uint32_t i = 0; i < terms_each(*head); i++)
         put_substitute(d, work);
-    const struct part one = {.at = 0, .len = work->len};
-    uint64_t times = 1 + dice_below(d, dice_one_in(d, 20) ? most(d) / one.len + 1 : 3);
+    uint64_t times = 1 + dice_below(d, dice_one_in(d, 20) ? most(d) / work->len + 1 : 3);
     if (is_small && n + times > UINT8_MAX)
         times = UINT8_MAX - n;
     buf_cut(work, 0);

@@ -21,15 +21,20 @@ static void go_wrong(struct dice *d, void (*mutate)(struct dice *, struct buf *)
         mutate(d, b);
 }
 
-/* Mostly what is inside of the message: the rest is soon refused. */
+/* Mostly what is inside of the message: the rest soon breaks the connection. */
 static void spoil(struct dice *d, struct buf *control, struct buf *message)
 {
     const bool in_control = message->len == 0 || dice_one_in(d, 6);
     struct buf *b = in_control ? control : message;
-    switch (dice_below(d, 8)) {
-    case 0: break;
-    case 1: go_wrong(d, mutation_rough, b); break;
-    default: go_wrong(d, mutation_gentle, b); break;
+    switch (dice_below(d, in_control ? 16 : 8)) {
+    case 0: go_wrong(d, mutation_rough, b); break;
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+    case 5:
+    case 6: go_wrong(d, mutation_gentle, b); break;
+    default: break;
     }
 }
 

@@ -17,7 +17,8 @@ struct target {
     void (*count)(void (*each)(const char *what, uint64_t times)); /* what inputs led to */
 };
 
-extern const struct target target_frame, target_control, target_term, target_handshake;
+extern const struct target target_frame, target_control, target_term, target_handshake,
+    target_console;
 
 enum {
     TARGET_INPUT_MOST = 1 << 20,

@@ -41,7 +41,7 @@ static void before_waiting(uv_prepare_t *prepare)
     struct host *h = prepare->data;
     const bool had_some = server_has_more(h->server);
     server_tend(h->server);
-    if (had_some || server_has_more(h->server))
+    if (!h->stopped && (had_some || server_has_more(h->server)))
         uv_idle_start(&h->awake, nothing);
     else
         uv_idle_stop(&h->awake);
