@@ -391,6 +391,69 @@ static void a_queue_tells_its_state(void **state)
     pings();
 }
 
+/* --- consoles ----------------------------------------------------------------------------------
+ */
+
+static struct span starts_console(void)
+{
+    calls(1, "shell,start,[]");
+    spawned();
+    struct term t = term_in(hears(FRAME_MONITOR_EXIT, 4));
+    term_tuple(&t);
+    assert_true(term_is_atom(&t, "res") && term_is_atom(&t, "return"));
+    const struct span pid = term_any(&t);
+    memcpy(pid_bytes, pid.at, pid.len);
+    return span_of(pid_bytes, pid.len);
+}
+
+/* The requests of the console to its group leader, however many. */
+static unsigned skip_messages(void)
+{
+    unsigned n = 0;
+    for (skip_watches(); c.heard.at[9] == FRAME_SEND || c.heard.at[9] == FRAME_SEND_SENDER; n++) {
+        buf_drop(&c.heard, 4 + get_be32(c.heard.at));
+        skip_watches();
+    }
+    return n;
+}
+
+static void a_console_speaks_once_it_is_linked_to(void **state)
+{
+    (void)state;
+    const struct span pid = starts_console();
+    pings(); /* nothing has come */
+    say(TUPLE(FRAME_LINK, peer_pid(1), pid), nothing);
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("kill")), nothing);
+    assert_true(skip_messages() > 0);
+    is(show_term(hears(FRAME_EXIT, 3)), "killed");
+    pings();
+}
+
+/* ^C, where it reads nothing. */
+static void an_interrupt_does_not_end_a_console(void **state)
+{
+    (void)state;
+    const struct span pid = starts_console();
+    say(TUPLE(FRAME_LINK, peer_pid(1), pid), nothing);
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("interrupt")), nothing);
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("shutdown")), nothing);
+    skip_messages();
+    is(show_term(hears(FRAME_EXIT, 3)), "shutdown");
+    pings();
+}
+
+static void a_console_ends_with_its_group_leader(void **state)
+{
+    (void)state;
+    const struct span pid = starts_console();
+    say(TUPLE(FRAME_LINK, peer_pid(1), pid), nothing);
+    say(TUPLE(FRAME_MONITOR, peer_pid(3), pid, peer_ref(9)), nothing);
+    say(TUPLE(FRAME_EXIT, peer_pid(1), pid, make_term("interrupt")), nothing);
+    skip_messages();
+    is(down(), "interrupt");
+    pings();
+}
+
 /* --- the node ----------------------------------------------------------------------------------
  */
 
@@ -432,6 +495,9 @@ int main(void)
         TEST(rex_sends_to_a_name),
         TEST(a_call_of_rex_can_be_taken_back),
         TEST(a_queue_tells_its_state),
+        TEST(a_console_speaks_once_it_is_linked_to),
+        TEST(an_interrupt_does_not_end_a_console),
+        TEST(a_console_ends_with_its_group_leader),
         TEST(it_answers_what_tools_ask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
