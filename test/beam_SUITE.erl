@@ -39,7 +39,8 @@ rpc() ->
      rpc_eval_everywhere_is_done, rpc_to_no_node_is_nodedown, rpc_to_a_node_that_ends_is_nodedown].
 
 erpc() ->
-    [erpc_calls_a_function, erpc_calls_an_external_fun, erpc_exits_as_the_function_does, erpc_raises_what_the_function_raises,
+    [erpc_calls_a_function, erpc_calls_an_external_fun, erpc_exits_as_the_function_does,
+     erpc_raises_what_the_function_raises,
      erpc_of_an_unknown_function_is_undef, erpc_gives_up_at_once, erpc_gives_up_after_a_time,
      erpc_to_no_node_is_noconnection, erpc_to_a_node_that_ends_is_noconnection,
      erpc_of_no_function_is_badarg, erpc_request_is_received, erpc_request_is_waited_for,
@@ -61,7 +62,8 @@ spawning() ->
 exits() ->
     [kill_ends_it_killed, an_exit_ends_it_with_that_reason, exit_normal_is_ignored,
      a_process_that_waits_ends_with_its_function, a_killed_process_takes_nothing,
-     the_crash_of_a_linked_process_ends_it, kill_by_a_link_is_a_reason_like_others, the_normal_end_of_a_linked_process_does_not,
+     the_crash_of_a_linked_process_ends_it, kill_by_a_link_is_a_reason_like_others,
+     the_normal_end_of_a_linked_process_does_not,
      an_unlinked_process_lives_on, its_end_ends_a_linked_process, its_end_is_trapped,
      exits_of_the_dead_are_ignored, exit_normal_of_the_server_is_ignored,
      a_message_to_it_is_ignored, a_new_group_leader_changes_nothing].
@@ -96,9 +98,11 @@ questions() ->
      process_info_tells_the_links, process_info_tells_the_monitors, process_info_tells_the_queue,
      process_info_of_the_dead_is_undefined, process_info_of_a_nameless_process,
      process_info_takes_lists, process_info_tells_who_traps_exits,
-     a_pid_of_another_node_is_badarg, what_is_no_name_is_badarg, sys_tells_state_and_status, node_is_its_name, the_release_is_a_number,
+     a_pid_of_another_node_is_badarg, what_is_no_name_is_badarg, sys_tells_state_and_status,
+     node_is_its_name, the_release_is_a_number,
      an_unknown_fact_is_badarg, the_process_of_the_system_is_told, the_memory_is_told,
-     the_applications_are_told, an_environment_has_defaults, the_shell_is_there, the_ticktime_is_told].
+     the_applications_are_told, an_environment_has_defaults, the_shell_is_there,
+     the_ticktime_is_told].
 
 connections() ->
     [net_adm_ping_answers_pong, it_is_a_hidden_node, monitor_node_tells_the_disconnection,
@@ -695,7 +699,9 @@ a_new_group_leader_changes_nothing(Config) ->
 %%% Monitors.
 
 a_monitor_by_name_is_silent(Config) ->
-    at(Config, fun(T) -> [silent(T, monitor(process, {Name, T})) || Name <- [emmap, net_kernel]] end).
+    at(Config, fun(T) ->
+        [silent(T, monitor(process, {Name, T})) || Name <- [emmap, net_kernel]]
+    end).
 
 a_monitor_by_pid_is_silent(Config) ->
     at(Config, fun(T) -> silent(T, monitor(process, server(T))) end).
@@ -806,7 +812,11 @@ a_link_to_a_dead_pid_ends_who_does_not_trap(Config) ->
 the_linked_server_outlives_who_crashes(Config) ->
     at(Config, fun(T) ->
         Server = server(T),
-        {Pid, Monitor} = spawn_monitor(fun() -> link(Server), pong = call(T, ping), exit(crash) end),
+        {Pid, Monitor} = spawn_monitor(fun() ->
+            link(Server),
+            pong = call(T, ping),
+            exit(crash)
+        end),
         crash = down(Monitor, Pid),
         pong = call(T, ping),
         Server = server(T)
