@@ -94,7 +94,7 @@ static void run_all(uint64_t count, uint64_t seed, uint64_t first)
     struct buf input;
     uint64_t lives = 0;
     uint64_t in_life = 0;
-    buf_init(&input, 4 * TARGET_INPUT_MOST);
+    buf_init(&input, (size_t)4 * TARGET_INPUT_MOST);
     for (uint64_t number = first; number < first + count; number++) {
         struct dice d = dice_of(seed, number);
         if (in_life == 0) {

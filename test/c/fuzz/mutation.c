@@ -63,9 +63,9 @@ static void put_integer(struct dice *d, struct buf *out)
                                     INT32_MAX,
                                     INT32_MIN,
                                     UINT32_MAX,
-                                    1ll << 32,
-                                    1ll << 40,
-                                    1ll << 48,
+                                    1LL << 32,
+                                    1LL << 40,
+                                    1LL << 48,
                                     INT64_MAX,
                                     INT64_MIN,
                                     INT64_MAX - 7,
@@ -393,15 +393,10 @@ static void stutter(struct dice *d, struct buf *b)
 /* Atoms that are too long, or no UTF-8. */
 static void put_bad_atom(struct dice *d, struct buf *b)
 {
-    static const char *const bad[] = {"w\2\xc0\x80",
-                                      "w\3\xed\xa0\x80",
-                                      "w\4\xf4\x90\x80\x80",
-                                      "w\1\xc3",
-                                      "w\2\xc3(",
-                                      "s\1\xff",
-                                      "v\0\2\xff\xfe",
-                                      "d\1\1aaaaaaaaaa",
-                                      "w\4\xf8\x88\x80\x80",
+    static const char *const bad[] = {"w\2\xc0\x80", "w\3\xed\xa0\x80", "w\4\xf4\x90\x80\x80",
+                                      "w\1\xc3", "w\2\xc3(", "s\1\xff", "v\0\2\xff\xfe",
+                                      "d\1\1aaaaaaaaaa", "w\4\xf8\x88\x80\x80",
+                                      /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma) */
                                       "v\xff\xff"
                                       "aaaaaaaa"};
     const char *atom = bad[dice_below(d, sizeof bad / sizeof bad[0])];

@@ -171,7 +171,7 @@ static void make(struct dice *d, struct buf *input)
 static void answer(uint64_t number, struct span term)
 {
     struct buf b;
-    buf_init(&b, 2 * TARGET_INPUT_MOST);
+    buf_init(&b, (size_t)2 * TARGET_INPUT_MOST);
     reply_tuple(&b, 3);
     reply_atom(&b, "io_reply");
     reply_uint64(&b, number);

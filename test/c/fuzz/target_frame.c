@@ -32,7 +32,7 @@ static uint32_t lie(struct dice *d, uint32_t len)
 static void add_frame(struct dice *d, struct buf *stream)
 {
     struct buf frame;
-    buf_init(&frame, TARGET_INPUT_MOST * 3);
+    buf_init(&frame, (size_t)TARGET_INPUT_MOST * 3);
     saying_make(d, NULL, &frame);
     if (frame.len > STREAM_MOST / 2)
         frame.len = STREAM_MOST / 2;

@@ -134,7 +134,7 @@ static void read_atom(struct term *t, struct buf *work)
 static void read_atom_bytes(struct term *t, struct buf *work)
 {
     (void)work;
-    must(term_atom_bytes(t).len <= 255 * 4);
+    must(term_atom_bytes(t).len < TERM_ATOM_BYTES);
 }
 
 static void read_int64(struct term *t, struct buf *work)
@@ -259,7 +259,7 @@ static void read_identities(struct span term)
     uint32_t id;
     uint64_t number;
     const struct span node = self_node_of_pid(term);
-    must(node.len <= 255 * 4);
+    must(node.len < TERM_ATOM_BYTES);
     if (self_is_pid(&self, term, &id))
         must(span_equal(node, span_text(self.name)));
     self_is_ref(&self, term, &number);

@@ -1,5 +1,8 @@
 #include "fuzz/words.h"
 
+/* Long lines are two strings. */
+/* NOLINTBEGIN(bugprone-suspicious-missing-comma) */
+
 #include <stddef.h>
 
 /* Of a region "r", counters "c", a queue "q" that is registered as `jobs`, a queue "d". */
@@ -340,3 +343,5 @@ const char *const words_terms[] = {
     "$<5201>",                                             /* atom cache: not accepted */
     NULL,
 };
+
+/* NOLINTEND(bugprone-suspicious-missing-comma) */
