@@ -659,16 +659,18 @@ static bool rex_message(struct actor *a, struct span message)
     return self_node_of_pid(b.parent).len > 0 && read_call(&t, "call", &c) && start_for(a, &b, &c);
 }
 
-/* {Form, {Pid, Tag}, Request}; *t stands before the request. */
-static bool read_from(struct term *t, const char *form, struct birth *b)
+/* {Form, {Pid, Tag}, Request}; *t stands before the request. An alias of this node is nobody's: an
+ * answer to it would be another answer, or the same again. */
+static bool read_from(const struct actor *a, struct term *t, const char *form, struct birth *b)
 {
+    uint64_t own;
     if (term_tag(t) != ERL_SMALL_TUPLE_EXT || term_tuple(t) != 3 || !term_is_atom(t, form) ||
         term_tag(t) != ERL_SMALL_TUPLE_EXT || term_tuple(t) != 2)
         return false;
     b->parent = term_any(t);
     b->tag = term_any(t);
     b->ref = term_alias(b->tag);
-    return self_node_of_pid(b->parent).len > 0;
+    return self_node_of_pid(b->parent).len > 0 && !self_is_ref(a->self, b->ref, &own);
 }
 
 bool spawned_rex(struct actor *a, struct span message)
@@ -678,7 +680,7 @@ bool spawned_rex(struct actor *a, struct span message)
     struct term t = term_in(message);
     if (rex_message(a, message))
         return true;
-    if (!read_from(&t, "$gen_call", &b))
+    if (!read_from(a, &t, "$gen_call", &b))
         return false;
     struct term again = t;
     return (read_call(&t, "block_call", &c) || read_call(&again, "call", &c)) &&
@@ -704,7 +706,7 @@ bool spawned_system(struct actor *a, uint32_t process, struct span message)
 {
     struct term t = term_in(message);
     struct birth b = {.what_for = SPAWNED_CALL};
-    if (!read_from(&t, "system", &b))
+    if (!read_from(a, &t, "system", &b))
         return false;
     const bool status = term_is_atom(&t, "get_status");
     if (!status && !term_is_atom(&t, "get_state")) {

@@ -365,6 +365,42 @@ static void a_call_of_rex_can_be_taken_back(void **state)
     is(asks("{length,\"q\"}"), "1");
 }
 
+/* The reference by which a process of the node may wait for an answer. */
+static struct span own_ref(uint64_t number)
+{
+    static uint8_t bytes[SELF_REF_BYTES];
+    struct self self;
+    spawns(1, "{emmap,ping,0}", "[]", "[]");
+    const struct span pid = spawned();
+    self_init(&self, "emmap@localhost", get_be32(pid.at + pid.len - 4));
+    return self_ref(&self, number, bytes);
+}
+
+/* {Pid, [alias|Ref]} */
+static struct span caller_with(struct span ref)
+{
+    struct bytes tag = {0};
+    add_u8(&tag, ERL_LIST_EXT);
+    add_u32(&tag, 1);
+    add_span(&tag, make_term("alias"));
+    add_span(&tag, ref);
+    return TUPLE(0, peer_pid(1), bytes_span(&tag));
+}
+
+/* It would answer itself, for ever. */
+static void an_alias_of_the_node_gets_no_answer(void **state)
+{
+    (void)state;
+    own_ref(0);
+    const uint32_t next = get_be32(pid_bytes + strlen("emmap@localhost") + 3) + 2;
+    const struct span from = caller_with(own_ref((uint64_t)1 << 63 | next));
+    say(TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("rex")),
+        TUPLE(0, make_term("'$gen_call'"), from, make_term("{call,emmap,ping,[],user}")));
+    say(TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("emmap")),
+        TUPLE(0, make_term("system"), from, make_term("get_state")));
+    pings();
+}
+
 static void system_message(const char *name, unsigned ref, const char *request)
 {
     struct bytes tag = {0};
@@ -494,6 +530,7 @@ int main(void)
         TEST(rex_runs_calls),
         TEST(rex_sends_to_a_name),
         TEST(a_call_of_rex_can_be_taken_back),
+        TEST(an_alias_of_the_node_gets_no_answer),
         TEST(a_queue_tells_its_state),
         TEST(a_console_speaks_once_it_is_linked_to),
         TEST(an_interrupt_does_not_end_a_console),
