@@ -41,8 +41,8 @@ struct conn {
     struct buf aside;   /* signals that come while a message is under construction in out */
     size_t message;     /* where that begins */
     bool composing;
-    bool inward;      /* it is for a process of ours, */
-    uint32_t spawned; /* this one */
+    bool inward;     /* it is for a process of ours, */
+    uint64_t answer; /* which awaits this one */
     bool writing;
     bool finishing;
     bool shut; /* our end of the connection is, or will be when all is written */
@@ -290,7 +290,7 @@ static struct buf *outlet_begin(void *conn, struct span to)
 {
     struct conn *c = conn;
     must(!c->composing);
-    c->inward = spawned_awaits(&c->actor, to, &c->spawned);
+    c->inward = spawned_awaits(&c->actor, to, &c->answer);
     struct buf *out = c->inward ? begin_inward(c) : begin_outward(c, to);
     c->composing = true;
     c->actor.out = &c->aside;
@@ -316,7 +316,7 @@ static void end_inward(struct conn *c)
     if (message.failed)
         break_off(c, "no memory for an answer");
     else
-        spawned_answer(&c->actor, c->spawned, span_of(message.at, message.len));
+        spawned_answer(&c->actor, c->answer, span_of(message.at, message.len));
     buf_fini(&message);
 }
 

@@ -9,8 +9,11 @@
 #include "proto/term.h"
 #include "shell/console.h"
 
-/* References of these processes are told from those of the engine's monitors by this bit. */
+/* An answer's number, which is that of its reference: by the first bit told from those of the
+ * engine's monitors, the count of the request, the process in the last bits. */
 #define OF_SPAWNED ((uint64_t)1 << 63)
+enum { PROCESS_BITS = 20 };
+_Static_assert(SELF_LAST_SPAWNED < 1 << PROCESS_BITS, "a process's number fits");
 
 enum { CONSOLES_MOST = 16 };
 
@@ -266,7 +269,13 @@ static void fail(struct spawned *p, const char *reason, struct span args)
 
 static struct span own_ref(const struct spawned *p, uint8_t *to)
 {
-    return self_ref(p->actor->self, OF_SPAWNED | p->number, to);
+    return self_ref(p->actor->self, p->awaits, to);
+}
+
+/* Each answer has a number of its own: a late one is not taken for the next. */
+static void await(struct spawned *p)
+{
+    p->awaits = OF_SPAWNED | (++p->actor->processes->requests << PROCESS_BITS) | p->number;
 }
 
 /* Who calls: what is leased to a function of rpc or erpc is leased to who called that. One that was
@@ -284,6 +293,7 @@ static void send_request(struct spawned *p, struct span request)
     uint8_t ref[SELF_REF_BYTES];
     struct actor *a = p->actor;
     struct buf call;
+    await(p);
     buf_init(&call, SIZE_MAX);
     reply_tuple(&call, 3);
     reply_atom(&call, "$gen_call");
@@ -301,13 +311,10 @@ static void send_request(struct spawned *p, struct span request)
     buf_fini(&call);
 }
 
-bool spawned_awaits(const struct actor *a, struct span ref, uint32_t *number)
+bool spawned_awaits(const struct actor *a, struct span ref, uint64_t *number)
 {
-    uint64_t n;
-    if (a->spawned == NULL || !self_is_ref(a->self, ref, &n) || (n & OF_SPAWNED) == 0)
-        return false;
-    *number = (uint32_t)n;
-    return true;
+    return a->processes->requests > 0 && self_is_ref(a->self, ref, number) &&
+           (*number & OF_SPAWNED) != 0;
 }
 
 static bool put_value(const struct spawned *p, struct span reply, struct buf *out)
@@ -333,12 +340,13 @@ static void take_value(struct spawned *p, struct span reply)
     buf_fini(&value);
 }
 
-void spawned_answer(struct actor *a, uint32_t number, struct span message)
+void spawned_answer(struct actor *a, uint64_t number, struct span message)
 {
-    struct spawned *p = spawned_find(a->processes, number);
+    struct spawned *p = spawned_find(a->processes, number & ((1 << PROCESS_BITS) - 1));
     struct term t = term_in(message);
-    if (p == NULL || p->actor != a)
+    if (p == NULL || p->actor != a || p->awaits != number)
         return;
+    p->awaits = 0;
     term_tuple(&t);
     term_any(&t);
     const struct span reply = term_any(&t);
@@ -351,7 +359,10 @@ void spawned_answer(struct actor *a, uint32_t number, struct span message)
 static void cancel(struct spawned *p)
 {
     uint8_t ref[SELF_REF_BYTES];
+    if (p->awaits == 0)
+        return;
     client_demonitor(p->actor->client, own_ref(p, ref));
+    p->awaits = 0;
 }
 
 /* --- consoles ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ struct processes {
     struct server *server;
     struct spawned *spawned; /* by number */
     struct actor *actors;    /* one a peer */
+    uint64_t requests;       /* that they have made */
 };
 
 /* Where the value of the function goes when it is done. */
@@ -38,6 +39,7 @@ struct spawned {
     struct spawned *next, *prev; /* of the actor */
     struct actor *actor;
     uint32_t number;
+    uint64_t awaits; /* the number of the answer that is to come; 0: none */
     enum spawned_for what_for;
     bool is_indexed;
     bool leaves;               /* a console that has ended */
@@ -67,10 +69,10 @@ bool spawned_rex(struct actor *a, struct span message);
  * False: it is none. */
 bool spawned_system(struct actor *a, uint32_t process, struct span message);
 
-/* Is this a reference of one of the actor's, to which an answer goes? Then spawned_answer takes
- * {Tag, Reply}. */
-bool spawned_awaits(const struct actor *a, struct span ref, uint32_t *number);
-void spawned_answer(struct actor *a, uint32_t number, struct span message);
+/* Is this the reference of an answer to one of the actor's? Then spawned_answer takes
+ * {Tag, Reply}; one that nobody awaits any more is dropped. */
+bool spawned_awaits(const struct actor *a, struct span ref, uint64_t *number);
+void spawned_answer(struct actor *a, uint64_t number, struct span message);
 
 /* Whoever waits under this reference does so no longer. */
 void spawned_take_back(struct actor *a, struct span ref);

@@ -2,6 +2,7 @@
  * rex, and by system messages. */
 #include "dist/spawned.h"
 
+#include "support/scan.h"
 #include "town.h"
 
 static struct caller c;
@@ -442,6 +443,55 @@ static struct span starts_console(void)
     return span_of(pid_bytes, pid.len);
 }
 
+static void replies_to_console(struct span pid, unsigned number, struct span answer)
+{
+    struct bytes message = {0};
+    add_span(&message, TUPLE(0, make_term("io_reply"), make_term("%u", number), answer));
+    say(TUPLE(FRAME_SEND, frame_unused(), pid), bytes_span(&message));
+}
+
+static void types(struct span pid, unsigned number, const char *line)
+{
+    struct buf tokens;
+    buf_init(&tokens, 65536);
+    scan(line, &tokens);
+    replies_to_console(pid, number,
+                       TUPLE(0, make_term("ok"), span_of(tokens.at, tokens.len), make_term("1")));
+    buf_fini(&tokens);
+}
+
+static void interrupts(struct span pid)
+{
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("interrupt")), nothing);
+}
+
+/* The next page of a console. */
+static struct span shown(void)
+{
+    struct control control;
+    for (;;) {
+        struct term t = term_in(caller_hear(&c, &control));
+        assert_int_not_equal(control.op, 0); /* a tick: nothing else comes */
+        if (control.op != FRAME_SEND)
+            continue;
+        term_tuple(&t);
+        for (int i = 0; i < 3; i++)
+            term_any(&t);
+        if (term_tuple(&t) == 3 && term_is_atom(&t, "put_chars")) {
+            term_any(&t);
+            return term_binary(&t);
+        }
+    }
+}
+
+static void shows(const char *text)
+{
+    char page[1000];
+    const struct span seen = shown();
+    snprintf(page, sizeof page, "%.*s", (int)seen.len, (const char *)seen.at);
+    is(page, text);
+}
+
 /* The requests of the console to its group leader, however many. */
 static unsigned skip_messages(void)
 {
@@ -476,6 +526,35 @@ static void an_interrupt_does_not_end_a_console(void **state)
     skip_messages();
     is(show_term(hears(FRAME_EXIT, 3)), "shutdown");
     pings();
+}
+
+/* What a worker does goes on, but its answer is none to what is asked next. */
+static void a_late_answer_is_none_to_the_next(void **state)
+{
+    (void)state;
+    struct control control;
+    assert_memory_equal(asks("{open_counters,\"c\",4}"), "{ok,", 4);
+    assert_memory_equal(asks("{open_queue,\"q\",0,[]}"), "{ok,", 4);
+    const struct span pid = starts_console();
+    say(TUPLE(FRAME_LINK, peer_pid(1), pid), nothing);
+    shown();
+    replies_to_console(pid, 1, make_term("ok"));
+    types(pid, 4, "unlock(), sync(\"c\").");
+    interrupts(pid);
+    replies_to_console(pid, 6, make_term("ok"));
+    types(pid, 5, "sync(\"c\").");
+    interrupts(pid);
+    replies_to_console(pid, 8, make_term("ok"));
+    types(pid, 7, "pop_wait(\"q\", infinity).");
+    shows("\nerror: sync was interrupted\n");
+    shows("\nerror: sync was interrupted\n");
+    caller_call(&c, "emmap", 3, make_term("{sync,\"c\"}")); /* behind the others */
+    do
+        caller_hear(&c, &control);
+    while (control.op != FRAME_ALIAS_SEND);
+    caller_call(&c, "emmap", 3, make_term("{push,\"q\",job}"));
+    shows("{ok,job}\n");
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("kill")), nothing);
 }
 
 static void a_console_ends_with_its_group_leader(void **state)
@@ -534,6 +613,7 @@ int main(void)
         TEST(a_queue_tells_its_state),
         TEST(a_console_speaks_once_it_is_linked_to),
         TEST(an_interrupt_does_not_end_a_console),
+        TEST(a_late_answer_is_none_to_the_next),
         TEST(a_console_ends_with_its_group_leader),
         TEST(it_answers_what_tools_ask),
     };

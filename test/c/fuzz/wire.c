@@ -48,7 +48,7 @@ static struct buf *outlet_begin(void *conn, struct span to)
     must(!w->composing && to.len > 0);
     w->composing = true;
     w->actor.out = &w->aside;
-    w->inward = spawned_awaits(&w->actor, to, &w->spawned);
+    w->inward = spawned_awaits(&w->actor, to, &w->answer);
     return w->inward ? begin_inward(w) : begin_outward(w, to);
 }
 
@@ -68,7 +68,7 @@ static void end_inward(struct wire *w)
     if (message.failed)
         w->broken = true;
     else
-        spawned_answer(&w->actor, w->spawned, span_of(message.at, message.len));
+        spawned_answer(&w->actor, w->answer, span_of(message.at, message.len));
     buf_fini(&message);
 }
 

@@ -34,7 +34,7 @@ struct wire {
     struct buf out, aside;
     size_t message;
     bool composing, inward, broken;
-    uint32_t spawned;
+    uint64_t answer;
     uint64_t pings, pongs;
     uint64_t answers; /* messages heard */
     uint64_t signals; /* other frames */
