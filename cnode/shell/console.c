@@ -63,7 +63,7 @@ struct console {
     bool tops;    /* top() runs */
     bool due;     /* its next look, once the last page has been shown */
     bool changes; /* unlocked */
-    bool left;
+    bool begun, left;
     struct samples samples;
     uv_timer_t timer;
 };
@@ -551,7 +551,7 @@ static void hear_key(struct console *c, struct span key)
 /* ^C: the line that was being typed ends here. */
 void console_interrupt(struct console *c)
 {
-    if (c->left)
+    if (c->left || !c->begun)
         return;
     print_text(&c->text, "\n");
     interrupt(c);
@@ -694,6 +694,9 @@ static void call_without_arguments(struct console *c, const char *name)
 
 void console_start(struct console *c)
 {
+    if (c->begun)
+        return;
+    c->begun = true;
     call_without_arguments(c, "banner");
     call_without_arguments(c, "sample");
     go_on(c);

@@ -29,8 +29,8 @@ struct console_port {
 };
 
 /* console_open begins a console of a client. Nothing is said before console_start: the group leader
- * has linked to it then. `self` is the console's own pid; it is copied. NULL without memory.
- * console_close frees it; the port is not used any more. */
+ * has linked to it then; if it does so again that changes nothing. `self` is the console's own pid;
+ * it is copied. NULL without memory. console_close frees it; the port is not used any more. */
 struct console *console_open(struct server *s, const struct console_port *port, void *arg,
                              struct span self);
 void console_start(struct console *c);

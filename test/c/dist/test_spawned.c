@@ -569,6 +569,27 @@ static void a_console_ends_with_its_group_leader(void **state)
     pings();
 }
 
+/* Only the first link of its group leader begins it. */
+static void links_do_not_fill_a_console(void **state)
+{
+    (void)state;
+    struct bytes link = {0};
+    const struct span pid = starts_console();
+    interrupts(pid); /* nor does this */
+    pings();
+    add_control(&link, TUPLE(FRAME_LINK, peer_pid(1), pid), nothing);
+    for (int i = 0; i < 5000; i++) {
+        caller_say(&c, &link);
+        turn();
+    }
+    shown();
+    replies_to_console(pid, 1, make_term("ok"));
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("kill")), nothing);
+    skip_messages();
+    is(show_term(hears(FRAME_EXIT, 3)), "killed");
+    pings();
+}
+
 /* --- the node ----------------------------------------------------------------------------------
  */
 
@@ -615,6 +636,7 @@ int main(void)
         TEST(an_interrupt_does_not_end_a_console),
         TEST(a_late_answer_is_none_to_the_next),
         TEST(a_console_ends_with_its_group_leader),
+        TEST(links_do_not_fill_a_console),
         TEST(it_answers_what_tools_ask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
