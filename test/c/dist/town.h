@@ -365,6 +365,7 @@ static inline struct span caller_hear(struct caller *c, struct control *control)
 static inline const char *caller_reply(struct caller *c, unsigned ref)
 {
     struct control control;
+    caller_pass_ticks(c);
     struct term t = term_in(caller_hear(c, &control));
     assert_int_equal(control.op, FRAME_ALIAS_SEND);
     assert_true(span_equal(control.to, peer_ref(ref)));
