@@ -23,7 +23,7 @@ struct actor {
     struct actor *next, *prev;
     struct spawned *spawned; /* what the peer has asked for and is not over */
     struct spawned *by_ref;
-    bool one_leaves;        /* one of them has left */
+    bool one_is_ready;      /* one of them for spawned_settle */
     struct watch *watches;  /* hashed by the engine's numbers */
     struct watch *ended;    /* to be told by actor_settle */
     struct tie *ties;       /* monitors and links of the peer on processes that may end */

@@ -115,6 +115,7 @@ static void end(struct spawned *p, struct span reason)
     actor_over(p->actor, p->watches);
     if (p->console != NULL)
         console_close(p->console);
+    buf_fini(&p->reply);
     free(p);
 }
 
@@ -304,11 +305,32 @@ static void send_request(struct spawned *p, struct span request)
     reply_atom(&call, "alias");
     reply_raw(&call, own_ref(p, ref));
     reply_raw(&call, request);
+    a->processes->asking = p;
     if (call.failed)
         fail(p, "system_limit", span_of(NULL, 0));
     else
         client_message(a->client, PROCESS_EMMAP, span_of(call.at, call.len));
+    a->processes->asking = NULL;
     buf_fini(&call);
+}
+
+/* The engine may be anywhere when it answers what was asked before. */
+static void keep_reply(struct spawned *p, struct span reply)
+{
+    buf_init(&p->reply, SIZE_MAX);
+    if (!buf_put(&p->reply, reply.at, reply.len))
+        reply_error(&p->reply, ERR_ENOMEM);
+    p->answered = true;
+    p->actor->one_is_ready = true;
+}
+
+static void hear_reply(struct spawned *p)
+{
+    struct buf reply = p->reply;
+    buf_init(&p->reply, SIZE_MAX);
+    p->answered = false;
+    console_answer(p->console, span_of(reply.at, reply.len));
+    buf_fini(&reply);
 }
 
 bool spawned_awaits(const struct actor *a, struct span ref, uint64_t *number)
@@ -350,19 +372,22 @@ void spawned_answer(struct actor *a, uint64_t number, struct span message)
     term_tuple(&t);
     term_any(&t);
     const struct span reply = term_any(&t);
-    if (p->console != NULL)
+    if (p->console == NULL)
+        take_value(p, reply);
+    else if (p == a->processes->asking)
         console_answer(p->console, reply);
     else
-        take_value(p, reply);
+        keep_reply(p, reply);
 }
 
 static void cancel(struct spawned *p)
 {
     uint8_t ref[SELF_REF_BYTES];
-    if (p->awaits == 0)
-        return;
-    client_demonitor(p->actor->client, own_ref(p, ref));
+    if (p->awaits != 0)
+        client_demonitor(p->actor->client, own_ref(p, ref));
     p->awaits = 0;
+    buf_fini(&p->reply);
+    p->answered = false;
 }
 
 /* --- consoles ----------------------------------------------------------------------------------
@@ -394,7 +419,7 @@ static void console_leave(void *arg)
 {
     struct spawned *p = arg;
     p->leaves = true;
-    p->actor->one_leaves = true;
+    p->actor->one_is_ready = true;
 }
 
 static const struct console_port console_port = {.begin = console_begin,
@@ -781,18 +806,26 @@ void spawned_exit(struct spawned *p, bool by_link, struct span reason)
         end(p, reason);
 }
 
+static struct spawned *first_ready(const struct actor *a)
+{
+    struct spawned *p = a->spawned;
+    while (p != NULL && !p->leaves && !p->answered)
+        p = p->next;
+    return p;
+}
+
 void spawned_settle(struct actor *a)
 {
     struct spawned *p;
-    struct spawned *next;
-    if (!a->one_leaves)
+    if (!a->one_is_ready)
         return;
-    a->one_leaves = false;
-    DL_FOREACH_SAFE(a->spawned, p, next)
-    {
+    while ((p = first_ready(a)) != NULL) {
         if (p->leaves)
             end_by(p, "normal");
+        else
+            hear_reply(p);
     }
+    a->one_is_ready = false;
 }
 
 void spawned_end_all(struct actor *a)

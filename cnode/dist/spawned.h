@@ -21,9 +21,10 @@ struct spawned;
 struct processes {
     struct self *self;
     struct server *server;
-    struct spawned *spawned; /* by number */
-    struct actor *actors;    /* one a peer */
-    uint64_t requests;       /* that they have made */
+    struct spawned *spawned;      /* by number */
+    struct actor *actors;         /* one a peer */
+    uint64_t requests;            /* that they have made */
+    const struct spawned *asking; /* its request is being handed to the engine */
 };
 
 /* Where the value of the function goes when it is done. */
@@ -42,11 +43,13 @@ struct spawned {
     uint64_t awaits; /* the number of the answer that is to come; 0: none */
     enum spawned_for what_for;
     bool is_indexed;
-    bool leaves;               /* a console that has ended */
+    bool leaves;               /* a console that has ended, */
+    bool answered;             /* or has a reply to hear */
     enum function_gives gives; /* of the request's reply, or */
     uint32_t status_of;        /* what sys:get_status tells of this process */
     int arity;
     struct console *console;
+    struct buf reply;
     struct watch *watches;    /* by which the engine is to hear of its end */
     struct span parent;       /* the process that asked for it; raw terms: */
     struct span ref;          /* by which that may take it back; empty: none */
@@ -82,7 +85,8 @@ void spawned_message(struct spawned *p, struct span message);
 void spawned_linked(struct spawned *p, struct span by);
 void spawned_exit(struct spawned *p, bool by_link, struct span reason);
 
-/* Consoles that have left end; all of the actor's do. */
+/* Consoles hear what the engine has answered, which must be at rest: it may be asked the next thing
+ * at once. Those that have left end; all of the actor's do. */
 void spawned_settle(struct actor *a);
 void spawned_end_all(struct actor *a);
 

@@ -2,6 +2,8 @@
  * rex, and by system messages. */
 #include "dist/spawned.h"
 
+#include <inttypes.h>
+
 #include "support/scan.h"
 #include "town.h"
 
@@ -590,6 +592,40 @@ static void links_do_not_fill_a_console(void **state)
     pings();
 }
 
+static uint64_t opens_queue(void)
+{
+    uint64_t id;
+    const char *reply = asks("{open_queue,\"q\",0,[]}");
+    assert_int_equal(sscanf(reply, "{ok,%" SCNu64, &id), 1);
+    return id;
+}
+
+/* The engine walks along those who wait when the console is answered, and the next thing that the
+ * console does takes one of these away. */
+static void a_console_goes_on_when_the_engine_rests(void **state)
+{
+    (void)state;
+    char line[100];
+    const uint64_t one = opens_queue();
+    const uint64_t other_one = opens_queue();
+    opens_queue(); /* and it stays open */
+    const struct span pid = starts_console();
+    say(TUPLE(FRAME_LINK, peer_pid(1), pid), nothing);
+    shown();
+    replies_to_console(pid, 1, make_term("ok"));
+    snprintf(line, sizeof line, "unlock(), pop_wait(%" PRIu64 ", infinity), close(%" PRIu64 ").",
+             one, other_one);
+    types(pid, 4, line);
+    caller_call(&c, "emmap", 3,
+                TUPLE(0, make_term("subscribe"), make_term("%" PRIu64, other_one), peer_ref(7),
+                      make_term("5")));
+    caller_call(&c, "emmap", 4, make_term("{close,%" PRIu64 "}", one));
+    shows("error: closed (the handle is closed)\nok\n");
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), pid, make_term("kill")), nothing);
+    skip_messages();
+    is(show_term(hears(FRAME_EXIT, 3)), "killed");
+}
+
 /* --- the node ----------------------------------------------------------------------------------
  */
 
@@ -637,6 +673,7 @@ int main(void)
         TEST(a_late_answer_is_none_to_the_next),
         TEST(a_console_ends_with_its_group_leader),
         TEST(links_do_not_fill_a_console),
+        TEST(a_console_goes_on_when_the_engine_rests),
         TEST(it_answers_what_tools_ask),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
