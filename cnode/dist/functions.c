@@ -261,10 +261,11 @@ static bool put_item(const struct calling *c, uint32_t number, struct term *name
     return false;
 }
 
+/* A longer list names some twice: a short question could have an answer of any size. */
 static bool put_items(const struct calling *c, uint32_t number, struct term *names)
 {
     const int n = term_list(names);
-    bool good = !names->bad;
+    bool good = !names->bad && n <= ITEMS;
     reply_list(c->out, (uint32_t)n);
     for (int i = 0; i < n && good; i++)
         good = put_item(c, number, names);

@@ -645,6 +645,30 @@ static void it_answers_what_tools_ask(void **state)
        "{res,error,badarg,[{erlang,is_process_alive,[a],[]}]}");
 }
 
+/* A few bytes do not ask for gigabytes. */
+static void process_info_takes_each_item_once(void **state)
+{
+    (void)state;
+    struct bytes args = {0};
+    const struct span pid = starts_console();
+    const char *const lists[] = {
+        "[status,trap_exit,links,monitors,monitored_by,message_queue_len,status]",
+        "[status,trap_exit,links,monitors,monitored_by,message_queue_len,status,status]"};
+    for (int i = 0; i < 2; i++) {
+        args.len = 0;
+        add_u8(&args, ERL_LIST_EXT);
+        add_u32(&args, 2);
+        add_span(&args, pid);
+        add_span(&args, make_term("%s", lists[i]));
+        add_u8(&args, ERL_NIL_EXT);
+        say(TUPLE(FRAME_REG_SEND, peer_pid(1), frame_unused(), make_term("rex")),
+            TUPLE(0, make_term("'$gen_call'"), caller_with(peer_ref(1)),
+                  TUPLE(0, make_term("call"), make_term("erlang"), make_term("process_info"),
+                        bytes_span(&args), make_term("user"))));
+        assert_memory_equal(replies(1), i == 0 ? "[{status,waiting}" : "{badrpc,{EXIT,{b", 16);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -675,6 +699,7 @@ int main(void)
         TEST(links_do_not_fill_a_console),
         TEST(a_console_goes_on_when_the_engine_rests),
         TEST(it_answers_what_tools_ask),
+        TEST(process_info_takes_each_item_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
