@@ -809,7 +809,7 @@ void spawned_exit(struct spawned *p, bool by_link, struct span reason)
 static struct spawned *first_ready(const struct actor *a)
 {
     struct spawned *p = a->spawned;
-    while (p != NULL && !p->leaves && !p->answered)
+    while (p != NULL && !p->leaves && !p->answered) /* NOLINT: who has ended is not among them */
         p = p->next;
     return p;
 }

@@ -594,10 +594,7 @@ static void links_do_not_fill_a_console(void **state)
 
 static uint64_t opens_queue(void)
 {
-    uint64_t id;
-    const char *reply = asks("{open_queue,\"q\",0,[]}");
-    assert_int_equal(sscanf(reply, "{ok,%" SCNu64, &id), 1);
-    return id;
+    return opened(asks("{open_queue,\"q\",0,[]}"));
 }
 
 /* The engine walks along those who wait when the console is answered, and the next thing that the
