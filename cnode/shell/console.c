@@ -15,8 +15,9 @@
  * - A read is always under way: the next line (get_until), while top() runs any key (get_chars). So
  *   ^C comes as its answer, also while a request waits. What is printed meanwhile the client puts
  *   before the line that is being typed.
- * - At most one page is under way: what the commands print gathers in `text` until the page before
- *   has been shown. Nothing is run before that either, so a slow terminal slows its operator only.
+ * - At most one page is under way: what is printed meanwhile gathers in `text` until it has been
+ *   shown. Nothing is run before that either, nor while there is text to show: a slow terminal
+ * slows its operator only, and a long line does not keep the daemon from all others.
  * - Lines that come while a request waits are kept in `lines` and done after it.
  *
  * A line becomes `calls`, one tuple behind the other. go_on does them one by one and returns where
@@ -440,7 +441,7 @@ static bool next_call(struct console *c, struct span *call)
 
 static bool is_free(const struct console *c)
 {
-    return !c->left && !c->waits && !c->tops && c->page_number == 0;
+    return !c->left && !c->waits && !c->tops && c->page_number == 0 && c->text.len == 0;
 }
 
 static void go_on(struct console *c)

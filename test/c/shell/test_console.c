@@ -289,6 +289,19 @@ static void a_slow_terminal_has_one_page_under_way(void **state)
     assert_int_equal(strlen(seen(&t)), 100 * strlen("pong\n"));
 }
 
+/* Or the daemon would be one operator's until the end of the line. */
+static void a_long_line_is_done_page_by_page(void **state)
+{
+    (void)state;
+    seen(&t);
+    t.at_once = t.slow = true;
+    assert_string_equal(type(&t, "unlock(), ping(), zebra(), ping()."), "pong\n");
+    terminal_reply(&t, &t.page, make_term("ok"));
+    assert_string_equal(seen(&t), "error: there is no command zebra; help() shows them\n");
+    terminal_reply(&t, &t.page, make_term("ok"));
+    assert_string_equal(seen(&t), "pong\n");
+}
+
 static void top_is_ended_by_a_key(void **state)
 {
     (void)state;
@@ -484,6 +497,7 @@ int main(void)
         CASE(it_says_that_a_request_waits),
         CASE(lines_typed_ahead_follow_in_order),
         CASE(a_slow_terminal_has_one_page_under_way),
+        CASE(a_long_line_is_done_page_by_page),
         CASE(top_is_ended_by_a_key),
         CASE(a_key_may_come_before_the_next_look),
         CASE(replies_may_come_at_once),
