@@ -20,7 +20,7 @@ struct shelf {
 };
 
 static struct buf all;
-static struct shelf calls, others, terms, functions, greetings;
+static struct shelf calls, others, terms, messages, functions, greetings;
 
 static void add_entry(struct shelf *s, struct part first, struct part second)
 {
@@ -73,9 +73,9 @@ static void add_said(struct shelf *s, const char *text)
         text = text_term(text, &all);
     must(*text == '\0');
     add_entry(s, control, since(middle));
-    add_entry(&terms, control, since(all.len));
+    add_entry(&messages, control, since(all.len));
     if (all.len > middle)
-        add_entry(&terms, since(middle), since(all.len));
+        add_entry(&messages, since(middle), since(all.len));
 }
 
 /* The words stand where the way has a %. */
@@ -182,7 +182,7 @@ struct said corpus_said(struct dice *d)
 
 struct span corpus_term(struct dice *d)
 {
-    return span_at(any_of(d, &terms)->first);
+    return span_at(any_of(d, dice_one_in(d, 3) ? &messages : &terms)->first);
 }
 
 struct span corpus_part(struct dice *d)
