@@ -68,7 +68,7 @@ static void say_token(struct parser *p)
     else if (p->value.len > 0)
         print_term(p->why, p->value, 0, SHOWN);
     else
-        print_text(p->why, "%s", p->name);
+        print_name(p->why, span_text(p->name));
 }
 
 static bool refuse(struct parser *p, const char *why)
@@ -421,9 +421,16 @@ static bool parse_arguments(struct parser *p)
     return !p->failed && !p->out->failed;
 }
 
+static bool is_command(const struct parser *p)
+{
+    struct term t = term_in(p->value);
+    term_atom_bytes(&t);
+    return is(p, "atom") && term_done(&t);
+}
+
 static bool parse_call(struct parser *p)
 {
-    if (!is(p, "atom") || p->value.len == 0)
+    if (!is_command(p))
         return expected(p, "a command such as help()");
     open_level(p, CALL, ERL_LARGE_TUPLE_EXT);
     buf_put(p->out, p->value.at, p->value.len);

@@ -6,6 +6,7 @@
 #include "fuzz/text.h"
 #include "fuzz/words.h"
 #include "proto/term.h"
+#include "support/scan.h"
 
 enum { MOST = 4000 };
 
@@ -20,7 +21,7 @@ struct shelf {
 };
 
 static struct buf all;
-static struct shelf calls, others, terms, messages, functions, greetings;
+static struct shelf calls, others, terms, messages, functions, lines, replies, greetings;
 
 static void add_entry(struct shelf *s, struct part first, struct part second)
 {
@@ -40,17 +41,24 @@ static struct span span_at(struct part p)
 
 /* --- terms ------------------------------------------------------------------------------------ */
 
-static void add_term(const char *text)
+static void add_term(struct shelf *s, const char *text)
 {
     const size_t start = all.len;
     must(*text_term(text, &all) == '\0');
-    add_entry(&terms, since(start), since(all.len));
+    add_entry(s, since(start), since(all.len));
 }
 
-static void add_terms(const char *const *texts)
+static void add_terms(struct shelf *s, const char *const *texts)
 {
     for (; *texts != NULL; texts++)
-        add_term(*texts);
+        add_term(s, *texts);
+}
+
+static void add_line(const char *text)
+{
+    const size_t start = all.len;
+    scan(text, &all);
+    add_entry(&lines, since(start), since(all.len));
 }
 
 static void add_function(const char *text)
@@ -151,8 +159,11 @@ static void add_greetings(void)
 void corpus_open(void)
 {
     buf_init(&all, 64 << 20);
-    add_terms(words_terms);
-    add_terms(words_requests);
+    add_terms(&terms, words_terms);
+    add_terms(&terms, words_requests);
+    add_terms(&replies, words_replies);
+    for (size_t i = 0; words_lines[i] != NULL; i++)
+        add_line(words_lines[i]);
     for (size_t i = 0; words_functions[i] != NULL; i++)
         add_function(words_functions[i]);
     add_all_ways(words_calls, words_requests);
@@ -199,6 +210,16 @@ struct span corpus_part(struct dice *d)
 struct span corpus_function(struct dice *d)
 {
     return span_at(any_of(d, &functions)->first);
+}
+
+struct span corpus_line(struct dice *d)
+{
+    return span_at(any_of(d, &lines)->first);
+}
+
+struct span corpus_reply(struct dice *d)
+{
+    return span_at(any_of(d, &replies)->first);
 }
 
 struct span corpus_greeting(struct dice *d)

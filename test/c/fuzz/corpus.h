@@ -22,6 +22,10 @@ struct span corpus_part(struct dice *d);
 /* Module, function and a list of arguments, as three terms one behind the other. */
 struct span corpus_function(struct dice *d);
 
+/* The tokens of a line typed at a console, and what a request of it may be answered. */
+struct span corpus_line(struct dice *d);
+struct span corpus_reply(struct dice *d);
+
 /* What the calling side says in a handshake, message behind message. */
 struct span corpus_greeting(struct dice *d);
 

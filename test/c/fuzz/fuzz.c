@@ -1,6 +1,6 @@
 /* Hostile inputs by the million: fuzz TARGET COUNT [SEED [FIRST]] | fuzz TARGET FILE
  *
- *   TARGET   frame, control, term, handshake, console
+ *   TARGET   frame, control, term, handshake, print, console
  *   COUNT    so many executions from the number FIRST (0) on; the same SEED (1) and number give the
  *            same input, but for what the daemon has told by then
  *   FILE     the inputs that a run has left behind, again
@@ -20,8 +20,8 @@
 
 enum { LIMIT_US = 50000, TRIES = 4, GROWTH_MOST = 8 << 20 };
 
-static const struct target *const targets[] = {&target_frame, &target_control, &target_term,
-                                               &target_handshake, &target_console};
+static const struct target *const targets[] = {&target_frame,     &target_control, &target_term,
+                                               &target_handshake, &target_print,   &target_console};
 static const struct target *target;
 
 /* --- time and memory -------------------------------------------------------------------------- */

@@ -18,13 +18,20 @@ struct target {
 };
 
 extern const struct target target_frame, target_control, target_term, target_handshake,
-    target_console;
+    target_print, target_console;
 
 enum {
     TARGET_INPUT_MOST = 1 << 20,
     TARGET_CHALLENGE = 0x5a5a5a5a, /* of each handshake, and each byte that should be random */
 };
 #define TARGET_COOKIE "secret"
+
+/* The bytes are one term. */
+bool target_is_term(struct span bytes);
+
+/* Text for people: UTF-8, with no control characters but the ends of lines; an escape where a
+ * terminal is steered. */
+bool target_is_text(struct span bytes, bool steers);
 
 /* A copy in a block of its own, so that a read beyond it is seen. */
 uint8_t *target_copy(struct span bytes);

@@ -1,256 +1,318 @@
-/* An operator's console: whatever a client answers to it, tokens that no scanner makes among them;
- * what it offers for TAB, and any term in print. */
+/* A console whose client is not what it seems: answers to what was asked and was not, lines gone
+ * wrong, replies that no request has, keys, interrupts. */
+#include <ei.h>
+
 #include "fuzz/corpus.h"
 #include "fuzz/mutation.h"
+#include "fuzz/small.h"
 #include "fuzz/target.h"
-#include "proto/print.h"
 #include "proto/reply.h"
 #include "proto/term.h"
 #include "shell/console.h"
-#include "support/peer.h"
-#include "support/scan.h"
 
-enum { OUT_MOST = 4 << 20, PRINT_MOST = 4096, TOKENS_MOST = 64 << 10 };
+enum { OUT_MOST = 4 << 20, PAGE_MOST = 600 << 10 };
+
+/* What an input is, by its first byte; a term follows. */
+enum kind {
+    LINE,      /* the tokens of a line, to the read that is under way */
+    ANSWER,    /* anything to that read */
+    PAGE,      /* to the page that is shown */
+    SIZE,      /* to questions of the terminal's size */
+    MESSAGE,   /* anything to the console */
+    REPLY,     /* what the engine has answered */
+    NO_REPLY,  /* something else instead of it */
+    INTERRUPT, /* ^C while nothing is read */
+    KINDS
+};
 
 static struct host host;
 static struct peer peer;
 static struct console *console;
 static struct buf out;
-static uint64_t asked, line, page; /* numbers: of the last request, of a read, of what was shown */
-static bool waits, has_left;
-static uint64_t answers, requests, ends;
+static uint64_t read_number, page_number, columns_number, rows_number;
+static bool waits, left, hurries;
+static uint64_t lines, pages, requests, replies, cancels, leavings;
 
-/* What an operator types. */
-static const char *const typed[] = {
-    "help().",
-    "help(push).",
-    "list().",
-    "info().",
-    "info(\"q\").",
-    "queues().",
-    "clients().",
-    "peek(\"q\", 3).",
-    "counters(\"c\").",
-    "region(\"r\", 0, 64).",
-    "log(notice).",
-    "top().",
-    "unlock(), push(\"q\", {a, [1, -2, $c | 3.5], \"text\", <<\"x\", 7>>, #{k => v}}).",
-    "lock().",
-    "take(\"q\"), ack(\"q\", 1).",
-    "pop_wait(\"q\", infinity).",
-    "cancel().",
-    "inc_counter(\"c\", 1, 5).",
-    "batch([ping, {push, \"q\", x}]).",
-    "psuh(1).",
-    "{a.",
-    "X = 1.",
-    "metrics().",
-    "pread(\"r\", 0, 100000).",
-    "subscribe(\"q\", a, 5).",
-    "quit().",
-};
+/* --- what the console says -------------------------------------------------------------------- */
 
-/* --- the client ------------------------------------------------------------------------------- */
+/* One page at a time, but for the last words of a console that leaves. */
+static void hear_page(struct term *t, uint64_t number)
+{
+    must(!hurries && term_is_atom(t, "unicode"));
+    const struct span text = term_binary(t);
+    must(!t->bad && text.len > 0 && text.len < PAGE_MOST);
+    must(target_is_text(text, true));
+    hurries = page_number != 0;
+    page_number = number;
+    pages++;
+}
 
-static struct buf *begin_message(void *arg)
+static void hear_read(struct term *t, uint64_t number)
+{
+    must(read_number == 0 && term_is_atom(t, "unicode"));
+    read_number = number;
+}
+
+static void hear_question(struct term *t, uint64_t number)
+{
+    char name[TERM_ATOM_BYTES];
+    must(term_tuple(t) >= 2);
+    term_atom(t, name);
+    if (strcmp(name, "put_chars") == 0)
+        hear_page(t, number);
+    else if (strcmp(name, "get_until") == 0 || strcmp(name, "get_chars") == 0)
+        hear_read(t, number);
+    else if (strcmp(name, "get_geometry") == 0)
+        *(term_is_atom(t, "columns") ? &columns_number : &rows_number) = number;
+    else
+        must(strcmp(name, "setopts") == 0);
+}
+
+static struct buf *port_begin(void *arg)
 {
     (void)arg;
-    must(out.len == 0);
+    must(out.len == 0 && !left);
     return &out;
 }
 
-/* {io_request, Self, Number, Request} */
-static void end_message(void *arg)
+static void port_end(void *arg)
 {
     (void)arg;
-    must(!out.failed);
-    must(term_check(span_of(out.at, out.len)) == out.len);
+    must(!out.failed && target_is_term(span_of(out.at, out.len)));
     struct term t = term_in(span_of(out.at, out.len));
     must(term_tuple(&t) == 4 && term_is_atom(&t, "io_request"));
-    term_any(&t);
-    asked = term_uint64(&t);
-    term_tuple(&t);
-    if (term_is_atom(&t, "put_chars"))
-        page = asked;
-    else if (term_is_atom(&t, "get_until") || term_is_atom(&t, "get_chars"))
-        line = asked;
-    must(!t.bad);
+    must(span_equal(term_any(&t), peer_pid(9)));
+    const uint64_t number = term_uint64(&t);
+    hear_question(&t, number);
     buf_cut(&out, 0);
 }
 
-static void on_request(void *arg, struct span request)
+static void port_request(void *arg, struct span request)
 {
     (void)arg;
-    must(!waits);
+    must(!waits && target_is_term(request));
     waits = true;
     requests++;
     call(&peer, request);
 }
 
-static void on_cancel(void *arg)
+static void port_cancel(void *arg)
 {
     (void)arg;
     must(waits);
+    client_demonitor(peer.client, peer_ref(peer.next_ref - 1));
     waits = false;
+    cancels++;
 }
 
-static void on_leave(void *arg)
+static void port_leave(void *arg)
 {
     (void)arg;
-    must(!has_left);
-    has_left = true;
+    must(!left);
+    left = true;
+    leavings++;
 }
 
-static const struct console_port port = {.begin = begin_message,
-                                         .end = end_message,
-                                         .request = on_request,
-                                         .cancel = on_cancel,
-                                         .leave = on_leave};
+/* --- lives ------------------------------------------------------------------------------------ */
 
 static void open_console(void)
 {
-    has_left = waits = false;
-    page = line = 0;
+    static const struct console_port port = {.begin = port_begin,
+                                             .end = port_end,
+                                             .request = port_request,
+                                             .cancel = port_cancel,
+                                             .leave = port_leave};
+    read_number = page_number = columns_number = rows_number = 0;
+    waits = left = hurries = false;
     console = console_open(host.server, &port, NULL, peer_pid(9));
     must(console != NULL);
     console_start(console);
 }
 
-static void forget_messages(void)
-{
-    while (peer.first != NULL)
-        free(hear(&peer));
-}
-
 static void begin(void)
 {
-    host_init(&host);
-    host.options.max_frame = TARGET_INPUT_MOST;
-    host_open(&host);
+    small_open(&host);
     peer_open(&peer, &host, "client@localhost");
     buf_init(&out, OUT_MOST);
-    opened(ask(&peer, "{open,\"r\",0,4096,[read,write,create,{size,4096}]}"));
-    opened(ask(&peer, "{open_counters,\"c\",16}"));
-    opened(ask(&peer, "{open_queue,\"q\",0,[{max_items,50},{overflow,drop_head}]}"));
+    ask(&peer, "{open_queue,\"q\",0,[{register,jobs},{max_items,100},{overflow,drop_head}]}");
+    ask(&peer, "{open_counters,\"c\",16}");
+    ask(&peer, "{open,\"r\",0,4096,[read,write,create,{size,4096}]}");
     open_console();
 }
 
 static void end(void)
 {
     console_close(console);
-    forget_messages();
     peer_close(&peer);
-    host_close(&host);
     buf_fini(&out);
+    small_close(&host);
 }
 
-/* --- inputs ----------------------------------------------------------------------------------- */
-
-static void make_answer(struct dice *d, struct buf *input)
+static void come_again(void)
 {
-    const struct span term = corpus_term(d);
-    if (dice_one_in(d, 5) && term_check(term) == term.len) {
-        reply_raw(input, term);
-        return;
-    }
-    reply_tuple(input, 3);
-    reply_atom(input, dice_one_in(d, 20) ? "error" : "ok");
-    scan(typed[dice_below(d, sizeof typed / sizeof typed[0])], input);
-    reply_int64(input, 1);
+    console_close(console);
+    open_console();
 }
 
+/* --- making ----------------------------------------------------------------------------------- */
+
+static const uint8_t kinds[] = {LINE, LINE,  LINE,  LINE,  PAGE,     PAGE,   PAGE,    SIZE,
+                                SIZE, REPLY, REPLY, REPLY, NO_REPLY, ANSWER, MESSAGE, INTERRUPT};
+
+static struct span any_term(struct dice *d, enum kind kind)
+{
+    switch (kind) {
+    case LINE: return corpus_line(d);
+    case NO_REPLY: return corpus_reply(d);
+    default: return corpus_part(d);
+    }
+}
+
+/* Most of what is typed is right. */
 static void make(struct dice *d, struct buf *input)
 {
-    make_answer(d, input);
-    for (uint64_t n = dice_below(d, 4); n > 0; n--)
-        mutation_gentle(d, input);
+    const enum kind kind = (enum kind)kinds[dice_below(d, sizeof kinds)];
+    const uint8_t byte = (uint8_t)kind;
+    const struct span term = any_term(d, kind);
+    const uint64_t times = kind == LINE && dice_one_in(d, 2) ? 0 : dice_below(d, 4);
+    struct buf b;
+    buf_init(&b, TARGET_INPUT_MOST);
+    buf_put(&b, term.at, term.len);
+    for (uint64_t i = 0; i < times; i++)
+        mutation_gentle(d, &b);
+    buf_put(input, &byte, 1);
+    buf_put(input, b.at, b.len);
+    buf_fini(&b);
 }
 
 /* --- running ---------------------------------------------------------------------------------- */
 
-static void answer(uint64_t number, struct span term)
+static void say(struct buf *message)
+{
+    uint8_t *copy = target_copy(span_of(message->at, message->len));
+    console_message(console, span_of(copy, message->len));
+    free(copy);
+}
+
+/* {io_reply, Number, Answer}, once; of a line {ok, Tokens, 2}. */
+static void answer(uint64_t *number, struct span term, bool is_line)
 {
     struct buf b;
-    buf_init(&b, (size_t)2 * TARGET_INPUT_MOST);
+    if (*number == 0)
+        return;
+    buf_init(&b, TARGET_INPUT_MOST);
     reply_tuple(&b, 3);
     reply_atom(&b, "io_reply");
-    reply_uint64(&b, number);
+    reply_uint64(&b, *number);
+    *number = 0;
+    if (is_line) {
+        reply_tuple(&b, 3);
+        reply_atom(&b, "ok");
+    }
     reply_raw(&b, term);
-    uint8_t *copy = target_copy(span_of(b.at, b.len));
-    console_message(console, span_of(copy, b.len));
-    free(copy);
+    if (is_line)
+        reply_int64(&b, 2);
+    lines += is_line;
+    say(&b);
     buf_fini(&b);
-    answers++;
 }
 
-/* Mostly that the page has been seen and the line is this; but also anything to anything. */
-static void answer_some(struct dice *d, struct span term)
+static bool is_of_last(struct span tag)
 {
-    static const uint8_t ok[] = {'w', 2, 'o', 'k'};
-    if (!dice_one_in(d, 10) && page != 0)
-        answer(page, span_of(ok, sizeof ok));
-    if (dice_one_in(d, 10))
-        answer(dice_below(d, asked + 2), term);
-    else
-        answer(line, term);
+    return span_equal(term_alias(tag), peer_ref(peer.next_ref - 1));
 }
 
-static void take_reply(void)
+/* The console gets the answer to what it waits for; what was cancelled may still come. */
+static void take_reply(struct message *m)
 {
-    uv_run(&host.loop, UV_RUN_NOWAIT);
-    if (peer.first == NULL)
-        return;
-    struct message *m = hear(&peer);
     struct term t = term_in(span_of(m->bytes, m->len));
-    if (waits && term_tuple(&t) == 2) {
-        term_any(&t);
-        waits = false;
-        console_answer(console, term_any(&t));
+    if (term_tag(&t) == ERL_SMALL_TUPLE_EXT && term_tuple(&t) == 2) {
+        const struct span tag = term_any(&t);
+        const struct span reply = term_any(&t);
+        if (waits && is_of_last(tag)) {
+            waits = false;
+            replies++;
+            console_answer(console, reply);
+        }
     }
     free(m);
 }
 
-static void expand_and_print(struct dice *d, struct span term)
+static void take_replies(void)
 {
-    struct buf b;
-    buf_init(&b, TOKENS_MOST);
-    console_expand(host.server, term, &b);
-    must(!b.failed && term_check(span_of(b.at, b.len)) == b.len);
-    buf_cut(&b, 0);
-    print_term(&b, term, 1 + dice_below(d, 200), dice_below(d, PRINT_MOST));
-    must(!b.failed);
-    buf_fini(&b);
+    while (peer.first != NULL && !left)
+        take_reply(hear(&peer));
+}
+
+static void give_other_reply(struct span term)
+{
+    if (!waits)
+        return;
+    waits = false;
+    console_answer(console, term);
+}
+
+/* By chance it may be the answer to something. */
+static void forget_number(struct span message)
+{
+    uint64_t *const numbers[] = {&read_number, &page_number, &columns_number, &rows_number};
+    struct term t = term_in(message);
+    if (term_tag(&t) != ERL_SMALL_TUPLE_EXT || term_tuple(&t) != 3 || !term_is_atom(&t, "io_reply"))
+        return;
+    const uint64_t number = term_uint64(&t);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (*numbers[i] == number)
+            *numbers[i] = 0;
+}
+
+static void say_anything(struct span message)
+{
+    forget_number(message);
+    console_message(console, message);
+}
+
+static void happen(enum kind kind, struct span term)
+{
+    switch (kind) {
+    case LINE: answer(&read_number, term, true); break;
+    case ANSWER: answer(&read_number, term, false); break;
+    case PAGE: answer(&page_number, term, false); break;
+    case SIZE:
+        answer(&columns_number, term, false);
+        answer(&rows_number, term, false);
+        break;
+    case MESSAGE: say_anything(term); break;
+    case REPLY: take_replies(); break;
+    case NO_REPLY: give_other_reply(term); break;
+    default: console_interrupt(console); break;
+    }
 }
 
 static void run(struct span input)
 {
-    struct dice d = target_dice(input);
-    if (term_check(input) != input.len)
+    if (input.len < 2 || !target_is_term(span_of(input.at + 1, input.len - 1)))
         return;
-    if (dice_one_in(&d, 10))
-        console_message(console, input);
-    answer_some(&d, input);
-    take_reply();
-    expand_and_print(&d, input);
-    if (dice_one_in(&d, 20))
-        console_interrupt(console);
-    if (!has_left)
-        return;
-    console_close(console);
-    forget_messages();
-    ends++;
-    open_console();
+    uint8_t *copy = target_copy(span_of(input.at + 1, input.len - 1));
+    happen((enum kind)(input.at[0] % KINDS), span_of(copy, input.len - 1));
+    free(copy);
+    anything(&peer);
+    must(left || (read_number != 0 && !hurries)); /* somebody can still type */
+    if (left)
+        come_again();
 }
 
 static void count(void (*each)(const char *what, uint64_t times))
 {
-    each("answers", answers);
+    each("lines", lines);
+    each("pages", pages);
     each("requests", requests);
-    each("ends", ends);
+    each("replies", replies);
+    each("cancels", cancels);
+    each("leavings", leavings);
 }
 
 const struct target target_console = {.name = "console",
-                                      .life = 5000,
+                                      .life = 2000,
                                       .builds = true,
                                       .begin = begin,
                                       .end = end,

@@ -2,83 +2,21 @@
  * holds them, another says what comes to its mind. Now and then it does not read for a while; where
  * it breaks the protocol it comes again. */
 #include <ei.h>
-#include <errno.h>
-#include <sys/mman.h>
 
 #include "fuzz/mutation.h"
 #include "fuzz/part.h"
 #include "fuzz/saying.h"
+#include "fuzz/small.h"
 #include "fuzz/target.h"
 #include "fuzz/text.h"
 #include "fuzz/wire.h"
 #include "proto/engine.h"
 #include "proto/term.h"
-#include "support/peer.h"
-#include "sys/os.h"
 
-enum { FILE_MOST = 4 << 20, MAP_MOST = 16 << 20 };
-
-static struct os real;
 static struct host host;
 static struct wire_hub hub;
 static struct wire keeper, hostile;
 static uint64_t runs, breaks, longs, answers, signals;
-
-/* --- a host that stays small and fast --------------------------------------------------------- */
-
-static void *map_little(void *at, size_t len, int prot, int flags, int fd, off_t offset)
-{
-    if (len <= MAP_MOST || prot == PROT_NONE) /* address space alone costs nothing */
-        return real.map(at, len, prot, flags, fd, offset);
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
-
-static int allocate_little(int fd, off_t offset, off_t len)
-{
-    if (offset <= FILE_MOST && len <= FILE_MOST - offset)
-        return real.allocate(fd, offset, len);
-    errno = EFBIG;
-    return -1;
-}
-
-static int truncate_little(int fd, off_t size)
-{
-    if (size <= FILE_MOST)
-        return real.truncate(fd, size);
-    errno = EFBIG;
-    return -1;
-}
-
-static int no_sync(int fd)
-{
-    (void)fd;
-    return 0;
-}
-
-static void limit_host(void)
-{
-    real = os;
-    os.map = map_little;
-    os.allocate = allocate_little;
-    os.truncate = truncate_little;
-    os.sync = no_sync;
-    os.sync_all = no_sync;
-}
-
-static void open_host(void)
-{
-    host_init(&host);
-    host.options.max_objects = 16;
-    host.options.max_handles = 32;
-    host.options.max_pending = 32;
-    host.options.max_pending_bytes = WIRE_FRAME_MOST;
-    host.options.max_leases = 50;
-    host.options.max_waiting = 20;
-    host.options.max_subscribers = 5;
-    host.options.max_frame = WIRE_FRAME_MOST;
-    host_open(&host);
-}
 
 /* --- lives ------------------------------------------------------------------------------------ */
 
@@ -114,8 +52,7 @@ static void open_thing(struct wire *w, const char *request)
 
 static void begin(void)
 {
-    limit_host();
-    open_host();
+    small_open(&host);
     wire_hub_open(&hub, host.server);
     wire_open(&keeper, &hub, "keeper@localhost");
     open_thing(&keeper, "{open,\"r\",0,4096,[read,write,create,{size,4096}]}");
@@ -133,9 +70,8 @@ static void end(void)
     wire_close(&hostile);
     wire_flush(&keeper);
     wire_close(&keeper);
-    host_close(&host);
+    small_close(&host);
     wire_hub_close(&hub);
-    os = real;
 }
 
 static void come_again(void)

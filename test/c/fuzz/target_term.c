@@ -91,7 +91,7 @@ static void no_part_is_whole(struct span term, struct dice *d)
 
 static void is_term(const struct buf *b)
 {
-    must(!b->failed && term_check(span_of(b->at, b->len)) == b->len && b->len > 0);
+    must(!b->failed && target_is_term(span_of(b->at, b->len)));
 }
 
 /* --- the cursor ------------------------------------------------------------------------------- */

@@ -219,7 +219,7 @@ void wire_ping(struct wire *w)
 
 /* --- outwards --------------------------------------------------------------------------------- */
 
-static void hear(struct wire *w, enum heard_kind kind, struct span term)
+static void note(struct wire *w, enum heard_kind kind, struct span term)
 {
     struct heard *h = &w->heard[kind][w->heard_count[kind]++ % WIRE_HEARD];
     h->len = term.len;
@@ -237,11 +237,11 @@ static void hear_all(struct wire *w, struct span term)
         if (one.len > sizeof w->heard[0][0].bytes)
             continue;
         if (tag == ERL_NEW_PID_EXT)
-            hear(w, HEARD_PID, one);
+            note(w, HEARD_PID, one);
         else if (tag == ERL_NEWER_REFERENCE_EXT)
-            hear(w, HEARD_REF, one);
+            note(w, HEARD_REF, one);
         else if (tag == ERL_SMALL_BIG_EXT)
-            hear(w, HEARD_ID, one);
+            note(w, HEARD_ID, one);
     }
 }
 

@@ -5,9 +5,10 @@
 
 #include "dist/actor.h"
 #include "fuzz/dice.h"
+#include "fuzz/small.h"
 
 enum {
-    WIRE_FRAME_MOST = 64 * 1024, /* what is longer is read as too long */
+    WIRE_FRAME_MOST = SMALL_FRAME, /* what is longer is read as too long */
     WIRE_UNSENT_MOST = 256 * 1024,
     WIRE_HEARD = 16,
 };

@@ -1,8 +1,5 @@
 #include "fuzz/words.h"
 
-/* Long lines are two strings. */
-/* NOLINTBEGIN(bugprone-suspicious-missing-comma) */
-
 #include <stddef.h>
 
 /* Of a region "r", counters "c", a queue "q" that is registered as `jobs`, a queue "d". */
@@ -277,12 +274,82 @@ const char *const words_others[] = {
     "{2,'',$s} {io_reply,2,{ok,[{atom,1,info},{'(',1},{')',1},{dot,1}],2}}",
     "{2,'',$s} {io_reply,2,{ok,[{integer,1,1},{'+',1},{float,1,$<463ff8000000000000>},{dot,1}],2}}",
     "{2,'',$s} {io_reply,2,{ok,[{atom,1,help},{dot,1}],2}}",
-    "{2,'',$s} {io_reply,2,{ok,[{atom,1,push},{'(',1},{string,1,\"q\"},{',',1},{var,1,'X'},{')',1},"
-    "{dot,1}],2}}",
+    ("{2,'',$s} "
+     "{io_reply,2,{ok,[{atom,1,push},{'(',1},{string,1,\"q\"},{',',1},{var,1,'X'},{')',1},"
+     "{dot,1}],2}}"),
     "{2,'',$s} {io_reply,2,{error,interrupted}}",
     "{2,'',$s} {io_reply,3,{error,{1,erl_scan,{illegal,string}},2}}",
     "{2,'',$s} {io_reply,2,{eof,2}}",
     "{2,'',$s} {io_reply,2,{error,terminated}}",
+    NULL,
+};
+
+const char *const words_lines[] = {
+    "help().",
+    "help(push).",
+    "unlock().",
+    "lock().",
+    "cancel().",
+    "quit().",
+    "log(debug).",
+    "top().",
+    ".",
+    "info().",
+    "info(\"q\").",
+    "list(), clients(), ping().",
+    "queues().",
+    "counters(\"c\").",
+    "peek(\"q\", 10).",
+    "peek_buried(\"q\", 10).",
+    "read(\"r\", 0, 64).",
+    "pread(\"r\", 0, 64).",
+    "unlock(), push(\"q\", {a, [], {}, [1, b], -7}), push(\"q\", [a, b | \"tail\"]).",
+    "unlock(), open_queue(\"q\", 0, [{register, jobs}]), take(\"q\"), bury(\"q\", 1).",
+    "unlock(), open_counters(\"c\", 16), inc_counter(\"c\", 3).",
+    "unlock(), open(\"r\", 0, 4096, [read, write, create]), pwrite(\"r\", 0, <<\"hi\", 0, 255>>).",
+    "unlock(), batch([{push, \"q\", x}, {pop, \"q\"}, sync]).",
+    "unlock(), pop_wait(\"q\", 100).",
+    "push(\"q\", #{a => {1}, \"b\" => #{c => d}}).",
+    "push(\"q\", {1.5, -2.5, -0.0, $a, -9223372036854775808}).",
+    "push(\"q\", <<\"x\"/utf8>>).",
+    "push(\"q\", 123456789012345678901234567890).",
+    "nonsense(X, fun() -> ok end).",
+    "psuh(1).",
+    "{a.",
+    "X = 1.",
+    "metrics().",
+    "region(\"r\", 0, 64).",
+    "unlock(), subscribe(\"q\", a, 5).",
+    "unlock(), pop_wait(\"d\", infinity).",
+    "info(\"q\"), length(\"q\"), length(",
+    NULL,
+};
+
+const char *const words_replies[] = {
+    "ok",
+    "{ok,1}",
+    "{ok,[]}",
+    "{ok,[1,2,3]}",
+    "{ok,\"abc\"}",
+    "{ok,[{1,item},{2,<<\"item\">>}]}",
+    "{ok,[{1,2,item}]}",
+    "{ok,1,2,[item]}",
+    "{ok,<<\"bytes\">>}",
+    "{error,enoent}",
+    "{error,badarg}",
+    "{error,{limit,max_frame}}",
+    "{error,{wrong_kind,queue}}",
+    "{error,{damaged,<<\"text\">>}}",
+    ("#{name=><<\"q\">>,kind=>queue,size=>4096,durability=>default,handles=>1,clients=>1,ops=>10,"
+     "errors=>0,bytes_in=>1,bytes_out=>2,latency_us=>#{p50=>1,p99=>2,max=>3},waiting=>0,idle_ms=>5,"
+     "read_only=>false,items=>5,ready=>4,bytes=>100,leased=>1,delayed=>0,buried=>0,pushed=>9,"
+     "popped=>4,max_items=>infinity,max_bytes=>1000,dead_letter=>none,registered=>jobs}"),
+    "[#{name=><<\"c\">>,kind=>counters,size=>192,ops=>3,count=>16,handles=>1},#{name=>x}]",
+    ("#{node=>n@h,version=><<\"1\">>,os_pid=>7,uptime_ms=>99,objects=>1,clients=>1,rss=>1,mapped=>"
+     "2,"
+     "fds=>3,loop_lag_us=>4,journal=>#{},workers=>#{running=>0,waiting=>0},limits=>#{}}"),
+    ("[#{node=><<\"client@localhost\">>,since_ms=>1,handles=>0,leases=>0,waiting=>0,subscribers=>0,"
+     "bytes_in=>5,bytes_out=>6}]"),
     NULL,
 };
 
@@ -334,14 +401,12 @@ const char *const words_terms[] = {
     "$<78 7703614062 0000000000000001 00000003>", /* V4_PORT_EXT */
     "$<4d00000002 03 ffe0>",                      /* BIT_BINARY_EXT */
     "$<71 77016d 770166 6102>",                   /* EXPORT_EXT */
-    "$<70 0000003d 01 000102030405060708090a0b0c0d0e0f 00000001 00000002 77016d 6101 6202000000 "
-    "58 7703614062 00000001 00000002 00000003 6101 6102>", /* NEW_FUN_EXT, 2 variables */
-    "$<6900000002 6101 6102>",                             /* LARGE_TUPLE_EXT */
-    "$<6c00000000 6a>",                                    /* an empty LIST_EXT */
-    "$<6b0000>",                                           /* an empty STRING_EXT */
-    "$<50 00000010 789c>",                                 /* compressed: not accepted */
-    "$<5201>",                                             /* atom cache: not accepted */
+    ("$<70 0000003d 01 000102030405060708090a0b0c0d0e0f 00000001 00000002 77016d 6101 6202000000 "
+     "58 7703614062 00000001 00000002 00000003 6101 6102>"), /* NEW_FUN_EXT, 2 variables */
+    "$<6900000002 6101 6102>",                               /* LARGE_TUPLE_EXT */
+    "$<6c00000000 6a>",                                      /* an empty LIST_EXT */
+    "$<6b0000>",                                             /* an empty STRING_EXT */
+    "$<50 00000010 789c>",                                   /* compressed: not accepted */
+    "$<5201>",                                               /* atom cache: not accepted */
     NULL,
 };
-
-/* NOLINTEND(bugprone-suspicious-missing-comma) */

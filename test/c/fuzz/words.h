@@ -21,6 +21,10 @@ extern const char *const words_function_calls[];
 /* Everything else: signals, messages of the system, of consoles. */
 extern const char *const words_others[];
 
+/* Lines typed at a console, and what may come back instead of a reply. */
+extern const char *const words_lines[];
+extern const char *const words_replies[];
+
 /* Each kind of term. */
 extern const char *const words_terms[];
 

@@ -138,6 +138,7 @@ static void what_are_no_tokens_is_refused(void **state)
     (void)state;
     static const char *const tokens[] = {
         "[]",
+        "[{atom,1,17},{'(',1},{')',1},{dot,1}]",
         "a",
         "[a]",
         "[{}]",
@@ -151,6 +152,21 @@ static void what_are_no_tokens_is_refused(void **state)
         "[{atom,1,a},{'(',1},{'<<',1},{string,1,a},{'/',1},{atom,1,utf8}]"};
     for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
         assert_non_null(strstr(parsed(make_term("%s", tokens[i])), "expected"));
+}
+
+static void a_mark_that_is_none_is_shown_escaped(void **state)
+{
+    (void)state;
+    struct buf tokens;
+    buf_init(&tokens, 1000);
+    reply_list(&tokens, 1);
+    reply_tuple(&tokens, 2);
+    reply_atom(&tokens, "\x1b[2J");
+    reply_int64(&tokens, 1);
+    reply_nil(&tokens);
+    assert_string_equal(parsed(span_of(tokens.at, tokens.len)),
+                        "expected a command such as help(), not \\e[2J");
+    buf_fini(&tokens);
 }
 
 /* Whatever follows what: refused or whole terms, nothing else. */
@@ -181,6 +197,7 @@ int main(void)
         cmocka_unit_test(a_call_of_many_arguments_is_whole),
         cmocka_unit_test(depth_and_length_are_bounded),
         cmocka_unit_test(what_are_no_tokens_is_refused),
+        cmocka_unit_test(a_mark_that_is_none_is_shown_escaped),
         cmocka_unit_test(any_mix_of_tokens_is_refused_or_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
