@@ -11,6 +11,7 @@
  */
 #include <inttypes.h>
 #include <malloc.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "fuzz/corpus.h"
@@ -26,8 +27,11 @@ static const struct target *target;
 
 /* --- time and memory -------------------------------------------------------------------------- */
 
+/* What counts: the CPU's time, and that of waiting where the execution has waited for anything.
+ * That others had the CPU meanwhile says nothing about it. */
 struct took {
-    int64_t wall_us, cpu_us;
+    int64_t us;
+    int64_t wall_us;
 };
 
 static struct took longest;
@@ -39,30 +43,38 @@ static int64_t us_of(clockid_t clock)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
+static long waits_so_far(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nvcsw;
+}
+
 static struct took time_run(struct span input)
 {
+    const long waits = waits_so_far();
     const int64_t wall = us_of(CLOCK_MONOTONIC);
     const int64_t cpu = us_of(CLOCK_THREAD_CPUTIME_ID);
     target->run(input);
-    return (struct took){.cpu_us = us_of(CLOCK_THREAD_CPUTIME_ID) - cpu,
-                         .wall_us = us_of(CLOCK_MONOTONIC) - wall};
+    const int64_t cpu_us = us_of(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    const int64_t wall_us = us_of(CLOCK_MONOTONIC) - wall;
+    return (struct took){.us = waits_so_far() > waits ? wall_us : cpu_us, .wall_us = wall_us};
 }
 
-/* On a busy machine an execution seems long that is not; one that stays so is. */
+/* One that is long once may have had bad luck; one that stays so is long. */
 static void execute(struct span input)
 {
     struct took least = time_run(input);
-    for (int i = 1; i < TRIES && least.wall_us > LIMIT_US; i++) {
+    for (int i = 1; i < TRIES && least.us > LIMIT_US; i++) {
         const struct took again = time_run(input);
-        if (again.wall_us < least.wall_us)
+        if (again.us < least.us)
             least = again;
     }
-    if (least.wall_us > LIMIT_US)
-        fprintf(stderr, "%s: an execution took %" PRId64 " us, %" PRId64 " us of them CPU\n",
-                target->name, least.wall_us, least.cpu_us);
-    must(least.wall_us <= LIMIT_US);
-    if (least.cpu_us > longest.cpu_us)
-        longest.cpu_us = least.cpu_us;
+    if (least.us > LIMIT_US)
+        fprintf(stderr, "%s: an execution took %" PRId64 " us\n", target->name, least.us);
+    must(least.us <= LIMIT_US);
+    if (least.us > longest.us)
+        longest.us = least.us;
     if (least.wall_us > longest.wall_us)
         longest.wall_us = least.wall_us;
 }
@@ -125,8 +137,8 @@ static void tell_count(const char *what, uint64_t times)
 static void tell(uint64_t count, uint64_t seed, double seconds)
 {
     printf("%s: %" PRIu64 " executions in %.0f s, seed %" PRIu64 ", the longest %" PRId64
-           " us of CPU, %" PRId64 " us",
-           target->name, count, seconds, seed, longest.cpu_us, longest.wall_us);
+           " us (%" PRId64 " us by the clock)",
+           target->name, count, seconds, seed, longest.us, longest.wall_us);
     target->count(tell_count);
     printf("\n");
 }

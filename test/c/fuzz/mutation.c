@@ -8,7 +8,7 @@
 #include "proto/term.h"
 
 /* Nothing grows by mutations beyond `LARGE`; most stay below `USUAL`. */
-enum { USUAL = 4096, LARGE = 128 * 1024 };
+enum { USUAL = 4096, LARGE = 128 * 1024, ATOM_MOST = 255 };
 
 static size_t most(struct dice *d)
 {
@@ -90,15 +90,15 @@ static void put_string(struct dice *d, struct buf *out)
     }
 }
 
-/* As long as an atom may be, of characters of so many bytes. */
-static void put_long_atom(struct dice *d, struct buf *out)
+/* So many characters, each of one to four bytes. */
+static void put_atom(struct dice *d, size_t n, struct buf *out)
 {
     static const char *const characters[] = {"x", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
     const char *one = characters[dice_below(d, 4)];
-    const size_t len = 255 * strlen(one);
+    const size_t len = n * strlen(one);
     const uint8_t head[] = {ERL_ATOM_UTF8_EXT, (uint8_t)(len >> 8), (uint8_t)len};
     buf_put(out, head, sizeof head);
-    for (int i = 0; i < 255; i++)
+    for (size_t i = 0; i < n; i++)
         buf_put(out, one, strlen(one));
 }
 
@@ -118,7 +118,7 @@ static void put_substitute(struct dice *d, struct buf *out)
     case 0:
     case 1: put_integer(d, out); break;
     case 2: put_string(d, out); break;
-    case 3: put_long_atom(d, out); break;
+    case 3: put_atom(d, ATOM_MOST, out); break;
     case 4: put_characters(d, out); break;
     default: reply_raw(out, corpus_part(d)); break;
     }
@@ -390,19 +390,31 @@ static void stutter(struct dice *d, struct buf *b)
     buf_fini(&work);
 }
 
-/* Atoms that are too long, or no UTF-8. */
+/* An atom that is no UTF-8, or longer than it may be or than there are bytes. */
+static void put_bad(struct dice *d, struct buf *out)
+{
+    static const char *const bad[] = {
+        "w\2\xc0\x80",       "w\3\xed\xa0\x80", "w\4\xf4\x90\x80\x80",
+        "w\1\xc3",           "w\2\xc3(",        "s\1\xff",
+        "v\0\2\xff\xfe",     "d\1\1aaaaaaaaaa", "w\4\xf8\x88\x80\x80",
+        "v\xff\xffzzzzzzzz",
+    };
+    const size_t n = dice_below(d, 1 + sizeof bad / sizeof bad[0]);
+    if (n == sizeof bad / sizeof bad[0])
+        put_atom(d, ATOM_MOST + 1 + dice_below(d, 3), out);
+    else
+        buf_put(out, bad[n], strlen(bad[n] + 2) + 2);
+}
+
 static void put_bad_atom(struct dice *d, struct buf *b)
 {
-    static const char *const bad[] = {"w\2\xc0\x80", "w\3\xed\xa0\x80", "w\4\xf4\x90\x80\x80",
-                                      "w\1\xc3", "w\2\xc3(", "s\1\xff", "v\0\2\xff\xfe",
-                                      "d\1\1aaaaaaaaaa", "w\4\xf8\x88\x80\x80",
-                                      /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma) */
-                                      "v\xff\xff"
-                                      "aaaaaaaa"};
-    const char *atom = bad[dice_below(d, sizeof bad / sizeof bad[0])];
+    struct buf atom;
     const bool is_term = term_check(whole(b)) == b->len;
     const struct part p = is_term ? part_pick(d, whole(b), NULL) : any_piece(d, b->len);
-    mutation_put(b, p.at, p.len, span_of(atom, strlen(atom + 2) + 2));
+    buf_init(&atom, LARGE);
+    put_bad(d, &atom);
+    put_part(b, p, &atom);
+    buf_fini(&atom);
 }
 
 void mutation_rough(struct dice *d, struct buf *bytes)

@@ -52,12 +52,12 @@ static void limit_host(void)
 static void limit_peers(struct server_options *o)
 {
     o->max_objects = 16;
-    o->max_handles = 32;
-    o->max_pending = 32;
+    o->max_handles = 8;
+    o->max_pending = 8;
     o->max_pending_bytes = SMALL_FRAME;
-    o->max_leases = 50;
-    o->max_waiting = 20;
-    o->max_subscribers = 5;
+    o->max_leases = 10;
+    o->max_waiting = 4;
+    o->max_subscribers = 2;
     o->max_frame = SMALL_FRAME;
 }
 

@@ -11,6 +11,7 @@
 #include "proto/call.h"
 #include "proto/function.h"
 #include "proto/op.h"
+#include "proto/print.h"
 #include "proto/reply.h"
 #include "support/peer.h"
 
@@ -123,12 +124,26 @@ static void read_map(struct term *t, struct buf *work)
     must(term_map(t) >= 0);
 }
 
+/* UTF-8 of at most 255 characters. */
+static bool is_name(struct span utf8)
+{
+    size_t characters = 0;
+    for (size_t at = 0, n; at < utf8.len; at += n, characters++) {
+        uint32_t c;
+        n = print_character(span_of(utf8.at + at, utf8.len - at), &c);
+        if (n == 0)
+            return false;
+    }
+    return characters <= 255;
+}
+
 static void read_atom(struct term *t, struct buf *work)
 {
     char name[TERM_ATOM_BYTES];
     (void)work;
     term_atom(t, name);
     must(memchr(name, '\0', sizeof name) != NULL && (!t->bad || name[0] == '\0'));
+    must(is_name(span_text(name)));
 }
 
 static void read_atom_bytes(struct term *t, struct buf *work)
