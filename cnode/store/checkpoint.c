@@ -6,6 +6,7 @@
  * loop]; holes [beside]; the end of the file [a worker, alone]. */
 #include <stdlib.h>
 
+#include "store/journal.h"
 #include "store/queue_inside.h"
 #include "sys/guard.h"
 #include "sys/os.h"
@@ -204,7 +205,7 @@ static enum err write_slot(struct object *o)
     const uint64_t at = header_slot_at(q->limits, slot_seq);
     memcpy(page, &slot_seq, sizeof slot_seq);
     header_seal(q, page, at);
-    if (put_bytes(&o->map, at, page, q->limits->page) != OK)
+    if (put_bytes(o, at, page, q->limits->page) != OK)
         return queue_failed(o);
     q->slot_seq = slot_seq;
     return OK;
@@ -260,11 +261,14 @@ static void plan_punches(struct queue *q)
         c->punched_ms = c->now_ms;
 }
 
-/* That it fails is no error: the space is used again all the same. */
-static void punch(const struct object *o)
+/* That it fails is no error: the space is used again all the same. What the journal has of a hole
+ * would need its space again. */
+static void punch(struct object *o)
 {
     const struct queue *q = o->queue;
     const struct checkpoint_state *c = &q->checkpoint;
+    if (o->durable != NULL && journal_floor(o->durable) != OK)
+        return;
     for (size_t i = 0; i < c->n_punches; i++)
         (void)os.punch(o->map.fd, (off_t)((uint64_t)c->punches[i].granule * q->limits->granule),
                        (off_t)((uint64_t)c->punches[i].count * q->limits->granule));
@@ -287,7 +291,7 @@ static void cut(struct object *o)
 {
     struct queue *q = o->queue;
     const uint32_t n = q->space.n - to_cut(q);
-    if (map_resize(&o->map, (uint64_t)n * q->limits->granule) == OK)
+    if (object_resize(o, (uint64_t)n * q->limits->granule) == OK)
         space_resize(&q->space, n);
 }
 

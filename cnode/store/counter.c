@@ -37,21 +37,20 @@ enum err counter_count(const struct map *m, uint64_t *n)
 enum err counter_grow(struct object *object, uint64_t n)
 {
     static const uint8_t zeros[4096];
-    struct map *m = &object->map;
     enum err e = object_writable(object);
-    if (e == OK && counter_file_size(n) > m->size)
+    if (e == OK && counter_file_size(n) > object->map.size)
         e = object_resize(object, counter_file_size(n));
     const uint64_t end = e == OK ? counter_file_size(n) : 0;
     for (uint64_t pos = counter_file_size(object->count); e == OK && pos < end;) {
         size_t len = end - pos < sizeof zeros ? (size_t)(end - pos) : sizeof zeros;
-        e = put_bytes(m, pos, zeros, len);
+        e = put_bytes(object, pos, zeros, len);
         pos += len;
     }
     if (e == OK)
         e = object_sync(object);
     int64_t old;
     if (e == OK)
-        e = put_word(m, sizeof magic, WORD_XCHG, 0, (int64_t)n, &old);
+        e = put_word(object, sizeof magic, WORD_XCHG, 0, (int64_t)n, &old);
     if (e == OK)
         object->count = n;
     return e;

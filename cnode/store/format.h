@@ -1,5 +1,5 @@
-/* The bytes of a queue file; FORMAT.md, section 2, says what they mean. Words in files and in
- * memory are little-endian both (put.c insists). */
+/* The bytes of queue files and of the journal; FORMAT.md, sections 2 and 4, says what they mean.
+ * Words in files and in memory are little-endian both (put.c insists). */
 #ifndef STORE_FORMAT_H
 #define STORE_FORMAT_H
 
@@ -68,7 +68,7 @@ struct options_fields {
     uint16_t registered_len;
 };
 
-enum { OPTION_FIXED_SIZE = 2 };
+enum { OPTION_DURABLE = 1, OPTION_FIXED_SIZE = 2 };
 
 struct record_fields {
     uint32_t length;
@@ -100,6 +100,50 @@ enum { STATE_AVAILABLE = 0, STATE_DONE = 1, STATE_BURIED = 2 };
 enum { ATTEMPTS_MOST = 1023 };
 
 #define UNTIL_MOST ((UINT64_C(1) << 28) - 1)
+
+/* --- the journal ----------------------------------------------------------------------------- */
+
+#define JOURNAL_MAGIC "EMMAPJ1\n"
+
+enum { JOURNAL_VERSION = 1, JOURNAL_UUID = 16 };
+
+/* A half begins so. */
+struct half_fields {
+    char magic[8];
+    uint32_t version;
+    uint32_t zero;
+    uint8_t uuid[JOURNAL_UUID];
+    uint64_t generation;
+    uint64_t size;
+    uint64_t first_group;
+    uint64_t hash;
+};
+
+/* A group begins so; its records follow. */
+struct group_fields {
+    uint64_t number;
+    uint64_t len; /* of the records */
+    uint32_t count;
+    uint32_t zero;
+    uint64_t hash;
+};
+
+/* A record begins so; its data follow, and zeros to a multiple of 8. */
+struct entry_fields {
+    uint32_t serial;
+    uint32_t kind;
+    uint64_t offset;
+    uint32_t len;
+    uint32_t zero;
+};
+
+enum entry_kind { ENTRY_WRITE = 1, ENTRY_OPEN = 2, ENTRY_FLOOR = 3, ENTRY_CLOSE = 4 };
+
+_Static_assert(sizeof(struct half_fields) == 64, "4.2");
+_Static_assert(offsetof(struct half_fields, generation) == 32, "4.2");
+_Static_assert(sizeof(struct group_fields) == 32, "4.2");
+_Static_assert(offsetof(struct group_fields, hash) == 24, "4.2");
+_Static_assert(sizeof(struct entry_fields) == 24, "4.2");
 
 _Static_assert(sizeof(struct superblock) == 64, "2.1");
 _Static_assert(offsetof(struct superblock, uuid) == 16 && offsetof(struct superblock, hash) == 56,

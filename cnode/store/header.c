@@ -66,7 +66,8 @@ enum err header_write_options(const struct queue *q, uint64_t opt_seq,
                                      .lease_ms = options->lease_ms,
                                      .max_attempts = options->max_attempts,
                                      .overflow = options->drop_head,
-                                     .flags = options->fixed_size ? OPTION_FIXED_SIZE : 0,
+                                     .flags = (options->fixed_size ? OPTION_FIXED_SIZE : 0U) |
+                                              (options->durable ? OPTION_DURABLE : 0U),
                                      .dead_letter_len = (uint16_t)dead_letter,
                                      .registered_len = (uint16_t)registered};
     if (sizeof f + dead_letter + registered > q->limits->page - 8)
@@ -99,7 +100,8 @@ void header_read_options(const struct queue_limits *limits, const uint8_t *page,
                                       .lease_ms = f.lease_ms,
                                       .max_attempts = f.max_attempts,
                                       .drop_head = f.overflow == 1,
-                                      .fixed_size = (f.flags & OPTION_FIXED_SIZE) != 0};
+                                      .fixed_size = (f.flags & OPTION_FIXED_SIZE) != 0,
+                                      .durable = (f.flags & OPTION_DURABLE) != 0};
     const size_t end = limits->page - 8;
     read_name(page, end, sizeof f, f.dead_letter_len, QUEUE_NAME_MOST, options->dead_letter);
     read_name(page, end, sizeof f + f.dead_letter_len, f.registered_len, QUEUE_REGISTERED_MOST,

@@ -7,6 +7,7 @@
 
 #include "store/convert.h"
 #include "store/counter.h"
+#include "store/journal.h"
 #include "store/queue.h"
 #include "sys/guard.h"
 #include "sys/os.h"
@@ -234,12 +235,12 @@ static enum err check(struct object *object, struct opening *o, uint64_t *size)
 /* To truncate, the new size is made sure of first: a full disk must not cost the old bytes. */
 static enum err fit_region(struct object *object, const struct opening *o, uint64_t size)
 {
-    struct map *m = &object->map;
-    enum err e = size > m->size ? map_resize(m, size) : OK;
+    const struct map *m = &object->map;
+    enum err e = size > m->size ? object_resize(object, size) : OK;
     if (e == OK && o->truncate && m->size > 0) {
-        e = map_resize(m, 0);
+        e = object_resize(object, 0);
         if (e == OK)
-            e = map_resize(m, size);
+            e = object_resize(object, size);
     }
     return e;
 }
@@ -299,7 +300,9 @@ static enum err lock(struct opening *o, bool alone)
 static enum err map_file(struct object *opened, struct opening *o)
 {
     struct stat st = {.st_size = 0};
-    enum err e = lock(o, o->kind == OBJECT_QUEUE);
+    enum err e = o->fd < 0 ? OK : journal_claim(o->journal, o->fd, o->needs);
+    if (e == OK)
+        e = lock(o, o->kind == OBJECT_QUEUE || o->durable);
     if (e == OK && o->fd >= 0 && os.fstat(o->fd, &st) != 0)
         e = last_error();
     if (e != OK) {
@@ -320,26 +323,82 @@ static enum err map_file(struct object *opened, struct opening *o)
     return e;
 }
 
+/* --- durability ------------------------------------------------------------------------------ */
+
+static enum err join(struct object *object, struct opening *o)
+{
+    if (object->durable != NULL)
+        return OK;
+    return journal_join(o->journal, object, o->path, o->owner);
+}
+
+/* Another program's stores would be undone by a replay. */
+static enum err lock_alone(const struct object *object, struct opening *o)
+{
+    const int fd = o->fd;
+    o->fd = object->map.fd;
+    enum err e = lock(o, true);
+    o->fd = fd;
+    return e;
+}
+
+static enum err become_durable(struct object *object, struct opening *o)
+{
+    if (!o->durable || object->durable != NULL || !object->map.writable ||
+        object->map.sharing != MAP_OF_FILE)
+        return OK;
+    enum err e = lock_alone(object, o);
+    if (e != OK)
+        return e;
+    e = join(object, o);
+    if (e != OK)
+        (void)os.lock_shared(object->map.fd);
+    return e;
+}
+
+enum err object_relax(struct object *object)
+{
+    if (object->durable == NULL)
+        return OK;
+    enum err e = object->failed ? ERR_EIO : journal_leave(object);
+    if (e == OK)
+        (void)os.lock_shared(object->map.fd);
+    return e;
+}
+
+/* A queue is durable if its file says so, and is that before the file does. */
+static enum err configure(struct object *object, struct opening *o)
+{
+    const struct queue_change *change = o->queue;
+    const bool given = change != NULL && (change->given & QUEUE_DURABLE) != 0;
+    const bool durable = given ? change->to.durable : queue_options(object)->durable;
+    enum err e = durable ? join(object, o) : OK;
+    if (e == OK && change != NULL)
+        e = queue_configure(object, change);
+    return e == OK && !durable && object->durable != NULL ? journal_leave(object) : e;
+}
+
+/* --- attach ---------------------------------------------------------------------------------- */
+
 static enum err settle_queue(struct object *object, struct opening *o)
 {
     if (!queue_is_one(&object->map))
         return o->in_use ? ERR_LOCKED : ERR_NOT_QUEUE;
     enum err e = queue_open(object, &queue_limits, o->path, o->now_ms, o->why);
-    return e == OK && o->queue != NULL ? queue_configure(object, o->queue) : e;
+    return e == OK ? configure(object, o) : e;
 }
 
 static enum err attach_new(struct object *object, struct opening *o)
 {
-    struct object opened = {.kind = o->kind, .dev = o->dev, .ino = o->ino};
-    enum err e = map_file(&opened, o);
+    *object = (struct object){.kind = o->kind, .dev = o->dev, .ino = o->ino, .map.fd = -1};
+    enum err e = map_file(object, o);
+    if (e == OK)
+        e = o->kind == OBJECT_QUEUE ? settle_queue(object, o) : settle(object, o);
+    object->kind = o->kind;
+    if (e == OK && o->kind != OBJECT_QUEUE)
+        e = become_durable(object, o);
     if (e != OK)
-        return e;
-    e = o->kind == OBJECT_QUEUE ? settle_queue(&opened, o) : settle(&opened, o);
-    opened.kind = o->kind;
-    if (e != OK)
-        object_close(&opened);
-    else
-        *object = opened;
+        object_close(object);
     return e;
 }
 
@@ -351,7 +410,30 @@ static enum err settle_queue_again(struct object *object, struct opening *o)
     if (object->kind != OBJECT_QUEUE)
         return object->kind == OBJECT_COUNTERS ? ERR_KIND_COUNTERS : ERR_KIND_REGION;
     enum err e = object->failed ? queue_recover(object, o->now_ms, o->why) : OK;
-    return e == OK && o->queue != NULL ? queue_configure(object, o->queue) : e;
+    return e == OK ? configure(object, o) : e;
+}
+
+static enum err settle_again(struct object *object, struct opening *o)
+{
+    const bool failed = object->failed;
+    object->failed = false;
+    enum err e = settle(object, o);
+    if (e != OK)
+        object->failed |= failed;
+    if (e == OK && o->kind == OBJECT_COUNTERS)
+        object->kind = OBJECT_COUNTERS;
+    return e == OK ? become_durable(object, o) : e;
+}
+
+/* The descriptor that had the lock goes. */
+static enum err allow_writes(struct object *object, struct opening *o)
+{
+    const int fd = o->fd;
+    enum err e = lock(o, false);
+    if (e != OK)
+        return e;
+    o->fd = -1;
+    return map_allow_writes(&object->map, fd);
 }
 
 /* The file is mapped already; another program may have given it another size since. */
@@ -361,24 +443,17 @@ static enum err attach_again(struct object *object, struct opening *o)
     enum err e = os.fstat(o->fd, &st) == 0 ? OK : last_error();
     if (e == OK)
         e = map_follow(&object->map, (uint64_t)st.st_size);
-    if (e == OK && o->write && !object->map.writable) {
-        const int fd = o->fd;
-        o->fd = -1;
-        e = map_allow_writes(&object->map, fd);
-    }
+    if (e == OK && o->write && !object->map.writable)
+        e = allow_writes(object, o);
     object_drop(o);
+    if (e == OK && object->failed && object->durable != NULL) {
+        o->durable |= object->kind != OBJECT_QUEUE;
+        e = journal_reclaim(object);
+    }
     if (e != OK)
         return e;
-    if (object->kind == OBJECT_QUEUE || o->kind == OBJECT_QUEUE)
-        return settle_queue_again(object, o);
-    const bool failed = object->failed;
-    object->failed = false;
-    e = settle(object, o);
-    if (e != OK)
-        object->failed |= failed;
-    if (e == OK && o->kind == OBJECT_COUNTERS)
-        object->kind = OBJECT_COUNTERS;
-    return e;
+    return object->kind == OBJECT_QUEUE || o->kind == OBJECT_QUEUE ? settle_queue_again(object, o)
+                                                                   : settle_again(object, o);
 }
 
 enum err object_attach(struct object *object, struct opening *o)
@@ -392,6 +467,8 @@ void object_close(struct object *object)
 {
     if (object->queue != NULL)
         queue_close(object);
+    if (object->durable != NULL)
+        (void)journal_leave(object);
     map_close(&object->map);
     *object = (struct object){.kind = OBJECT_CLOSED, .map.fd = -1};
 }
@@ -403,10 +480,27 @@ enum err object_writable(const struct object *object)
     return object->map.writable ? OK : ERR_EACCES;
 }
 
+/* What is cut off must not be stored again; what stores need must be there when they are. */
+static enum err resize_durable(struct object *object, uint64_t size)
+{
+    enum err e = size < object->map.size ? journal_floor(object->durable) : OK;
+    if (e == OK)
+        e = map_resize(&object->map, size);
+    return e == OK ? journal_sync_file(object->durable) : e;
+}
+
 enum err object_resize(struct object *object, uint64_t size)
 {
     enum err e = object_writable(object);
-    return e != OK ? e : map_resize(&object->map, size);
+    if (e != OK)
+        return e;
+    return object->durable != NULL ? resize_durable(object, size) : map_resize(&object->map, size);
+}
+
+enum err object_back(struct object *object, uint64_t pos, uint64_t len)
+{
+    enum err e = map_back(&object->map, pos, len);
+    return e == OK && object->durable != NULL ? journal_sync_file(object->durable) : e;
 }
 
 enum err object_sync(struct object *object)
@@ -415,8 +509,34 @@ enum err object_sync(struct object *object)
         return ERR_EIO;
     if (object->queue != NULL)
         return queue_sync(object);
+    if (object->durable != NULL)
+        return journal_wait(object_journal(object), object_group(object));
     enum err e = map_sync(&object->map);
     if (e != OK)
         object->failed = true; /* what the disk has is unknown now: no second try */
     return e != OK ? ERR_EIO : OK;
+}
+
+bool object_pass(struct object *object, uint64_t len)
+{
+    const bool big = object->durable != NULL && len > journal_big(object_journal(object));
+    if (big)
+        journal_pass(object->durable, true);
+    return big;
+}
+
+enum err object_passed(struct object *object, enum err e)
+{
+    journal_pass(object->durable, false);
+    return e == OK ? journal_floor(object->durable) : e;
+}
+
+uint64_t object_group(const struct object *object)
+{
+    return object->durable == NULL ? 0 : journal_group(object->durable);
+}
+
+struct journal *object_journal(const struct object *object)
+{
+    return journal_of(object->durable);
 }

@@ -14,15 +14,18 @@ enum object_kind { OBJECT_CLOSED, OBJECT_REGION, OBJECT_COUNTERS, OBJECT_QUEUE }
 
 struct queue;
 struct queue_change;
+struct journal;
+struct durable;
 
 struct object {
     enum object_kind kind;
     struct map map;
     dev_t dev; /* of a file that is mapped for all; else 0, 0 */
     ino_t ino;
-    atomic_bool failed;  /* a page or a sync failed: read-only until the next opening */
-    uint64_t count;      /* counters */
-    struct queue *queue; /* of a queue */
+    atomic_bool failed;      /* a page or a sync failed: read-only until the next opening */
+    uint64_t count;          /* counters */
+    struct queue *queue;     /* of a queue */
+    struct durable *durable; /* NULL: default */
 };
 
 /* What an opening asks for, and what it found out. */
@@ -42,6 +45,8 @@ struct opening {
     uint64_t now_ms;                  /* of a queue: since 1970 */
     const char *node;                 /* who has the lock of a queue; NULL: says nothing */
     term_length *term_length;         /* what a term is in files of the NIF library */
+    struct journal *journal;          /* of durable objects */
+    bool durable;                     /* it is to be one; of a queue its options tell */
 
     int fd; /* after object_find: the file, until object_attach takes it; -1 for memory */
     bool exist;
@@ -51,8 +56,9 @@ struct opening {
     uint64_t actual, wanted; /* with ERR_SIZE_MISMATCH */
     uint8_t header[8];       /* with ERR_FILE_HEADER: the first bytes */
     size_t header_len;
-    char why[160];   /* with ERR_DAMAGED */
-    char owner[128]; /* with ERR_LOCKED: who holds the file; "": unknown */
+    char why[160];        /* with ERR_DAMAGED */
+    char owner[128];      /* with ERR_LOCKED: who holds the file, or the journal; "": unknown */
+    char needs[PATH_MAX]; /* with ERR_NEEDS_JOURNAL: which */
 };
 
 /* object_find opens the file, or makes it whole. On OK `fd`, `exist`, `dev` and `ino` are set. For
@@ -69,10 +75,23 @@ void object_drop(struct opening *o);
 
 void object_close(struct object *object);
 
-/* object_resize: as map_resize, in bytes of the file. object_sync: all stores before are on disk;
- * once it has failed, the object has. ERR_EIO on a failed object. */
+/* object_resize: as map_resize, in bytes of the file. object_back: as map_back. object_sync: all
+ * stores before are on disk; once it has failed, the object has. ERR_EIO on a failed object. */
 enum err object_resize(struct object *object, uint64_t size);
+enum err object_back(struct object *object, uint64_t pos, uint64_t len);
 enum err object_sync(struct object *object);
+
+/* object_relax: no handle asks any more for the object to be durable. Not of a queue. */
+enum err object_relax(struct object *object);
+
+/* object_pass: are stores of so many bytes better not recorded in the journal? Then object_passed
+ * follows them, with their result: it makes them durable otherwise. */
+bool object_pass(struct object *object, uint64_t len);
+enum err object_passed(struct object *object, enum err e);
+
+/* The group of the journal that holds the last change; 0: of none. */
+uint64_t object_group(const struct object *object);
+struct journal *object_journal(const struct object *object);
 
 /* May the object be changed? ERR_EIO where it has failed, ERR_EACCES where its file is read-only.
  */

@@ -1,19 +1,27 @@
 #include "store/put.h"
 
+#include "store/journal.h"
 #include "sys/guard.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words in files are little-endian");
 
 void (*put_watch)(const struct map *m, uint64_t pos, const void *from, size_t len);
 
-enum err put_bytes(struct map *m, uint64_t pos, const void *from, size_t len)
+/* The store has been made: bytes that others cannot change meanwhile. */
+static enum err made(struct object *o, uint64_t pos, const void *bytes, size_t len)
 {
+    if (put_watch != NULL)
+        put_watch(&o->map, pos, bytes, len);
+    return o->durable == NULL ? OK : journal_record(o->durable, pos, bytes, len);
+}
+
+enum err put_bytes(struct object *o, uint64_t pos, const void *from, size_t len)
+{
+    struct map *m = &o->map;
     must(m->writable && pos <= m->size && len <= m->size - pos);
     if (!guard_copy(m->at + pos, from, len))
         return ERR_EIO;
-    if (put_watch != NULL)
-        put_watch(m, pos, from, len);
-    return OK;
+    return made(o, pos, from, len);
 }
 
 struct change {
@@ -22,6 +30,7 @@ struct change {
     int64_t expected;
     int64_t v;
     int64_t old;
+    int64_t now;
 };
 
 static void change_touch(void *arg)
@@ -40,18 +49,20 @@ static void change_touch(void *arg)
                                     __ATOMIC_SEQ_CST);
         break;
     }
+    c->now = __atomic_load_n(c->word, __ATOMIC_SEQ_CST);
 }
 
-enum err put_word(struct map *m, uint64_t pos, enum word_op op, int64_t expected, int64_t v,
+enum err put_word(struct object *o, uint64_t pos, enum word_op op, int64_t expected, int64_t v,
                   int64_t *old)
 {
+    const struct map *m = &o->map;
     must(m->writable && pos % 8 == 0 && m->size >= 8 && pos <= m->size - 8);
     struct change c = {
         .word = (int64_t *)(void *)(m->at + pos), .op = op, .expected = expected, .v = v};
     if (!guard_run(change_touch, &c))
         return ERR_EIO;
     *old = c.old;
-    if (put_watch != NULL)
-        put_watch(m, pos, c.word, sizeof *c.word);
-    return OK;
+    if (op == WORD_CAS && c.old != expected)
+        return OK;
+    return made(o, pos, &c.now, sizeof c.now);
 }

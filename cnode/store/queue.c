@@ -1,4 +1,5 @@
 /* Changes of a queue: pushes, what becomes of items, options. */
+#include "store/journal.h"
 #include "store/queue_inside.h"
 #include "sys/guard.h"
 #include "sys/log.h"
@@ -30,6 +31,8 @@ enum err queue_failed(struct object *o)
 enum err queue_sync(struct object *o)
 {
     struct queue *q = o->queue;
+    if (o->durable != NULL)
+        return journal_wait(object_journal(o), journal_group(o->durable));
     pthread_mutex_lock(&q->syncs);
     if (!o->failed && map_sync(&o->map) != OK && !atomic_exchange(&o->failed, true))
         log_error("queue \"%s\": cannot be synced; it is read-only until it is opened again",
@@ -506,7 +509,10 @@ static enum err push(struct object *o, const struct turn *t, const struct draft 
     if (e != OK)
         return e;
     *first = q->logs[LOG_MAIN].tail_seq;
+    const bool big = object_pass(o, d.bytes);
     e = append_all(o, t, like, items, n);
+    if (big && object_passed(o, e) != OK)
+        e = queue_failed(o);
     queue_changed(q, t, d.bytes);
     return e == OK && q->options.drop_head ? drop_over(o, t, *first) : e;
 }
@@ -922,6 +928,8 @@ static void apply(const struct queue_change *c, struct queue_options *to)
         to->drop_head = from->drop_head;
     if (c->given & QUEUE_FIXED_SIZE)
         to->fixed_size = from->fixed_size;
+    if (c->given & QUEUE_DURABLE)
+        to->durable = from->durable;
     if (c->given & QUEUE_DEAD_LETTER)
         memcpy(to->dead_letter, from->dead_letter, sizeof to->dead_letter);
     if (c->given & QUEUE_REGISTERED)
@@ -939,8 +947,8 @@ enum err queue_configure(struct object *o, const struct queue_change *change)
     enum err e = page == NULL ? ERR_ENOMEM : object_writable(o);
     if (e == OK)
         e = header_write_options(q, q->opt_seq + 1, &to, page);
-    if (e == OK && put_bytes(&o->map, header_options_at(q->limits, q->opt_seq + 1), page,
-                             q->limits->page) != OK)
+    if (e == OK &&
+        put_bytes(o, header_options_at(q->limits, q->opt_seq + 1), page, q->limits->page) != OK)
         e = queue_failed(o);
     free(page);
     if (e == OK)

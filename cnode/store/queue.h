@@ -48,6 +48,7 @@ struct queue_options {
     uint32_t max_attempts; /* at most ATTEMPTS_MOST */
     bool drop_head;
     bool fixed_size;
+    bool durable;
     char dead_letter[QUEUE_NAME_MOST + 1]; /* absolute */
     char registered[QUEUE_REGISTERED_MOST + 1];
 };
@@ -60,7 +61,8 @@ enum queue_option {
     QUEUE_OVERFLOW = 16,
     QUEUE_FIXED_SIZE = 32,
     QUEUE_DEAD_LETTER = 64,
-    QUEUE_REGISTERED = 128
+    QUEUE_REGISTERED = 128,
+    QUEUE_DURABLE = 256
 };
 
 /* Those of `to` that are named in `given` (of enum queue_option) replace what the file has. */

@@ -70,7 +70,7 @@ uint64_t state_until(uint64_t word)
 /* A page failed under a store. */
 static enum err put(struct object *o, uint64_t offset, const void *from, size_t len)
 {
-    return put_bytes(&o->map, offset, from, len) == OK ? OK : queue_failed(o);
+    return put_bytes(o, offset, from, len) == OK ? OK : queue_failed(o);
 }
 
 enum err record_set_state(struct object *o, const struct turn *t, unsigned log, uint64_t pos,
@@ -175,7 +175,7 @@ static enum err grow(struct object *o, uint32_t count, uint32_t *granule)
         return ERR_EFBIG;
     if (!space_resize(&q->space, q->space.n + more))
         return ERR_ENOMEM;
-    enum err e = map_resize(&o->map, (uint64_t)q->space.n * q->limits->granule);
+    enum err e = object_resize(o, (uint64_t)q->space.n * q->limits->granule);
     if (e != OK) {
         space_resize(&q->space, q->space.n - more);
         return e;
@@ -194,7 +194,7 @@ static enum err back(struct object *o, uint32_t count, uint32_t *granule)
 {
     const struct queue *q = o->queue;
     const uint64_t size = q->limits->granule;
-    enum err e = map_back(&o->map, *granule * size, count * size);
+    enum err e = object_back(o, *granule * size, count * size);
     return is_no_space(e) && space_find_backed(&q->space, count, granule) ? OK : e;
 }
 

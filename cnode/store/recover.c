@@ -192,7 +192,7 @@ static enum err choose_slot(struct object *o, char why[QUEUE_WHY])
 static void spoil(struct object *o, uint64_t at)
 {
     static const uint64_t none;
-    (void)put_bytes(&o->map, at + o->queue->limits->page - sizeof none, &none, sizeof none);
+    (void)put_bytes(o, at + o->queue->limits->page - sizeof none, &none, sizeof none);
 }
 
 /* Without a whole page of options the queue serves without bounds: nothing is lost by that. */
@@ -442,7 +442,7 @@ static enum err walk_shelf(struct object *o)
 
 static enum err store_again(struct object *o, uint64_t offset)
 {
-    if (put_bytes(&o->map, offset, o->map.at + offset, 8) != OK)
+    if (put_bytes(o, offset, o->map.at + offset, 8) != OK)
         return queue_failed(o);
     return OK;
 }

@@ -23,7 +23,13 @@ enum err region_read(struct object *object, uint64_t pos, void *to, size_t len)
 enum err region_write(struct object *object, uint64_t pos, const void *from, size_t len)
 {
     enum err e = object_writable(object);
-    return e != OK ? e : noted(object, put_bytes(&object->map, pos, from, len));
+    if (e != OK)
+        return e;
+    const bool big = object_pass(object, len);
+    e = put_bytes(object, pos, from, len);
+    if (big)
+        e = object_passed(object, e);
+    return noted(object, e);
 }
 
 enum err region_word(struct object *object, uint64_t pos, enum word_op op, int64_t expected,
@@ -32,7 +38,7 @@ enum err region_word(struct object *object, uint64_t pos, enum word_op op, int64
     if (pos % 8 != 0)
         return ERR_ALIGNMENT;
     enum err e = object_writable(object);
-    return e != OK ? e : noted(object, put_word(&object->map, pos, op, expected, v, old));
+    return e != OK ? e : noted(object, put_word(object, pos, op, expected, v, old));
 }
 
 struct word_read {

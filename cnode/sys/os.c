@@ -126,6 +126,24 @@ static int linux_set_attribute(int fd, const char *name, const void *value, size
     return fsetxattr(fd, name, value, len, 0);
 }
 
+static int posix_list(int dir, void (*each)(void *arg, const char *name), void *arg)
+{
+    const int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (d == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    errno = 0;
+    for (const struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d))
+        each(arg, entry->d_name);
+    const int number = errno;
+    closedir(d);
+    errno = number;
+    return number == 0 ? 0 : -1;
+}
+
 static int linux_resident(void *at, size_t len)
 {
     enum { PIECE = 256 };
@@ -187,6 +205,8 @@ struct os os = {
     .make_dir = mkdirat,
     .set_attribute = linux_set_attribute,
     .get_attribute = fgetxattr,
+    .remove_attribute = fremovexattr,
+    .list = posix_list,
     .map = mmap,
     .unmap = munmap,
     .advise = madvise,

@@ -41,6 +41,10 @@ struct os {
     /* A user attribute of the file; the length read, as fgetxattr. */
     int (*set_attribute)(int fd, const char *name, const void *value, size_t len);
     ssize_t (*get_attribute)(int fd, const char *name, void *value, size_t most);
+    int (*remove_attribute)(int fd, const char *name); /* ENODATA: it has none */
+
+    /* Calls each for every name in the directory, in no order. */
+    int (*list)(int dir, void (*each)(void *arg, const char *name), void *arg);
 
     void *(*map)(void *at, size_t len, int prot, int flags, int fd, off_t offset);
     int (*unmap)(void *at, size_t len);

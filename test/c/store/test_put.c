@@ -12,7 +12,8 @@
 enum { SIZE = 12288 };
 
 static char *dir;
-static struct map map;
+static struct object object;
+static struct map *const map = &object.map;
 
 static int setup(void **state)
 {
@@ -20,13 +21,13 @@ static int setup(void **state)
     dir = folder_make();
     const int fd = open(folder_file(dir, "f"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     must(fd >= 0 && ftruncate(fd, SIZE) == 0);
-    return map_open(&map, fd, SIZE, true, MAP_OF_FILE) == OK ? 0 : -1;
+    return map_open(map, fd, SIZE, true, MAP_OF_FILE) == OK ? 0 : -1;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    map_close(&map);
+    map_close(map);
     folder_remove(dir);
     return 0;
 }
@@ -45,11 +46,11 @@ static void file_reads(uint64_t pos, const void *expected, size_t len)
 static void bytes_are_seen_by_others_at_once(void **state)
 {
     (void)state;
-    assert_int_equal(put_bytes(&map, 4093, "across", 6), OK);
+    assert_int_equal(put_bytes(&object, 4093, "across", 6), OK);
     file_reads(4092, "\0across\0", 8);
-    assert_int_equal(put_bytes(&map, SIZE - 3, "end", 3), OK);
+    assert_int_equal(put_bytes(&object, SIZE - 3, "end", 3), OK);
     file_reads(SIZE - 3, "end", 3);
-    assert_int_equal(put_bytes(&map, SIZE, "", 0), OK);
+    assert_int_equal(put_bytes(&object, SIZE, "", 0), OK);
 }
 
 static const struct {
@@ -79,9 +80,9 @@ static void words_change_and_tell_the_value_before(void **state)
             const uint64_t pos = places[p];
             uint8_t bytes[8];
             int64_t old = 99;
-            put_le64(map.at + pos, (uint64_t)words[i].before);
-            assert_int_equal(put_word(&map, pos, words[i].op, words[i].expected, words[i].v, &old),
-                             OK);
+            put_le64(map->at + pos, (uint64_t)words[i].before);
+            assert_int_equal(
+                put_word(&object, pos, words[i].op, words[i].expected, words[i].v, &old), OK);
             assert_true(old == words[i].before);
             put_le64(bytes, (uint64_t)words[i].after);
             file_reads(pos, bytes, 8);
@@ -95,12 +96,12 @@ static void a_lost_page_is_an_error(void **state)
     int64_t old = 99;
     guard_install();
     assert_int_equal(truncate(folder_file(dir, "f"), 4096), 0);
-    assert_int_equal(put_bytes(&map, 4096, "x", 1), ERR_EIO);
-    assert_int_equal(put_bytes(&map, 4090, "0123456789", 10), ERR_EIO);
+    assert_int_equal(put_bytes(&object, 4096, "x", 1), ERR_EIO);
+    assert_int_equal(put_bytes(&object, 4090, "0123456789", 10), ERR_EIO);
     for (enum word_op op = WORD_ADD; op <= WORD_CAS; op++)
-        assert_int_equal(put_word(&map, 8192, op, 0, 1, &old), ERR_EIO);
+        assert_int_equal(put_word(&object, 8192, op, 0, 1, &old), ERR_EIO);
     assert_int_equal(old, 99);
-    assert_int_equal(put_word(&map, 0, WORD_ADD, 0, 1, &old), OK);
+    assert_int_equal(put_word(&object, 0, WORD_ADD, 0, 1, &old), OK);
     assert_int_equal(old, 0);
 }
 
@@ -110,7 +111,7 @@ static void *add_many(void *arg)
 {
     int64_t old;
     for (int i = 0; i < ROUNDS; i++)
-        put_word(&map, 64, WORD_ADD, 0, 3, &old);
+        put_word(&object, 64, WORD_ADD, 0, 3, &old);
     return arg;
 }
 
@@ -121,7 +122,7 @@ static void no_change_is_lost_among_threads(void **state)
     assert_int_equal(pthread_create(&other, NULL, add_many, NULL), 0);
     add_many(NULL);
     assert_int_equal(pthread_join(other, NULL), 0);
-    assert_int_equal(get_le64(map.at + 64), 2 * 3 * ROUNDS);
+    assert_int_equal(get_le64(map->at + 64), 2 * 3 * ROUNDS);
 }
 
 int main(void)

@@ -143,6 +143,16 @@ static ssize_t get_attribute(int fd, const char *name, void *value, size_t most)
     return fails(__func__) ? -1 : faults.real.get_attribute(fd, name, value, most);
 }
 
+static int remove_attribute(int fd, const char *name)
+{
+    return fails(__func__) ? -1 : faults.real.remove_attribute(fd, name);
+}
+
+static int list(int dir, void (*each)(void *arg, const char *name), void *arg)
+{
+    return fails(__func__) ? -1 : faults.real.list(dir, each, arg);
+}
+
 static void *map(void *at, size_t len, int prot, int flags, int fd, off_t offset)
 {
     return fails(__func__) ? MAP_FAILED : faults.real.map(at, len, prot, flags, fd, offset);
@@ -198,6 +208,8 @@ void faults_begin(unsigned n, int number)
                      .make_dir = make_dir,
                      .set_attribute = set_attribute,
                      .get_attribute = get_attribute,
+                     .remove_attribute = remove_attribute,
+                     .list = list,
                      .map = map,
                      .unmap = unmap,
                      .advise = advise,

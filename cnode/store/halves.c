@@ -1,0 +1,470 @@
+#include "store/halves.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "sys/hash.h"
+#include "sys/os.h"
+
+static const char *const names[2] = {"j0", "j1"};
+
+static enum err last_error(void)
+{
+    return err_from_errno(errno);
+}
+
+/* --- whole reads and writes ------------------------------------------------------------------ */
+
+/* False where the file ends before, too. */
+static bool read_all(int fd, void *to, size_t n, uint64_t at)
+{
+    uint8_t *next = to;
+    while (n > 0) {
+        const ssize_t got = os.read_at(fd, next, n, (off_t)at);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got == 0)
+            errno = EIO;
+        if (got <= 0)
+            return false;
+        next += got;
+        at += (uint64_t)got;
+        n -= (size_t)got;
+    }
+    return true;
+}
+
+static enum err write_all(int fd, const void *from, size_t n, uint64_t at)
+{
+    const uint8_t *next = from;
+    while (n > 0) {
+        const ssize_t done = os.write_at(fd, next, n, (off_t)at);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done == 0 ? ERR_EIO : last_error();
+        next += done;
+        at += (uint64_t)done;
+        n -= (size_t)done;
+    }
+    return OK;
+}
+
+/* --- the header of a file -------------------------------------------------------------------- */
+
+static uint64_t header_hash(const struct half_fields *f)
+{
+    return hash_bytes(0, f, offsetof(struct half_fields, hash));
+}
+
+static bool is_zero(const void *bytes, size_t n)
+{
+    const uint8_t *at = bytes;
+    while (n > 0 && *at == 0) {
+        at++;
+        n--;
+    }
+    return n == 0;
+}
+
+/* A header that was being written when the power went has no group behind it yet. */
+static bool has_data(const struct halves *h, const struct half *f)
+{
+    struct group_fields group;
+    return read_all(f->fd, &group, sizeof group, h->limits->page) && !is_zero(&group, sizeof group);
+}
+
+static enum err read_header(struct halves *h, struct half *f)
+{
+    struct half_fields fields;
+    struct stat st;
+    f->state = HALF_BAD;
+    if (os.fstat(f->fd, &st) != 0 || !read_all(f->fd, &fields, sizeof fields, 0))
+        return last_error();
+    f->size = (uint64_t)st.st_size;
+    const bool good = memcmp(fields.magic, JOURNAL_MAGIC, sizeof fields.magic) == 0 &&
+                      fields.hash == header_hash(&fields) && fields.version == JOURNAL_VERSION &&
+                      fields.size == f->size && fields.generation > 0 && fields.first_group > 0;
+    if (good) {
+        f->state = HALF_GOOD;
+        f->generation = fields.generation;
+        f->first_group = fields.first_group;
+        memcpy(h->uuid, fields.uuid, sizeof h->uuid);
+    } else if (!has_data(h, f)) {
+        f->state = HALF_NEW;
+    }
+    f->last_group = f->first_group - 1;
+    f->end = h->limits->page;
+    return OK;
+}
+
+static enum err write_header(struct halves *h, struct half *f)
+{
+    struct half_fields fields = {.version = JOURNAL_VERSION,
+                                 .generation = f->generation,
+                                 .size = f->size,
+                                 .first_group = f->first_group};
+    memcpy(fields.magic, JOURNAL_MAGIC, sizeof fields.magic);
+    memcpy(fields.uuid, h->uuid, sizeof fields.uuid);
+    fields.hash = header_hash(&fields);
+    enum err e = write_all(f->fd, &fields, sizeof fields, 0);
+    return e == OK && os.sync(f->fd) != 0 ? last_error() : e;
+}
+
+/* --- opening and making ---------------------------------------------------------------------- */
+
+enum err half_open(struct halves *h, struct half *f, const char *name)
+{
+    *f = (struct half){.fd = os.open_beneath(h->dir, name, O_RDWR | O_NOFOLLOW, 0)};
+    if (f->fd < 0)
+        return last_error();
+    enum err e = read_header(h, f);
+    if (e != OK)
+        os.close(f->fd);
+    if (e != OK)
+        f->fd = -1;
+    return e;
+}
+
+static enum err damaged(char why[JOURNAL_WHY], unsigned file, uint64_t offset, const char *what)
+{
+    snprintf(why, JOURNAL_WHY, "%s, offset %" PRIu64 ": %s", names[file], offset, what);
+    return ERR_DAMAGED;
+}
+
+static bool is_newer(const struct half *a, const struct half *b)
+{
+    return a->state == HALF_GOOD && (b->state != HALF_GOOD || a->generation > b->generation);
+}
+
+static uint64_t first_group_in(const struct halves *h, const struct half *f, uint64_t generation);
+
+/* Where one header is bad, the groups tell what it was. One that was being written when the power
+ * went: the half before the good one, which still can be replayed. Groups of a generation after
+ * the good one must not be passed over. */
+static enum err settle_bad(struct halves *h, unsigned i, char why[JOURNAL_WHY])
+{
+    struct half *bad = &h->half[i];
+    const struct half *good = &h->half[!i];
+    if (good->state != HALF_GOOD || first_group_in(h, bad, good->generation + 1) != 0)
+        return damaged(why, i, 0, "the header is not whole, and there are groups behind it");
+    bad->generation = good->generation - 1;
+    bad->first_group = first_group_in(h, bad, bad->generation);
+    bad->state = bad->first_group > 0 ? HALF_GOOD : HALF_NEW;
+    return OK;
+}
+
+enum err halves_open(struct halves *h, int dir, const struct journal_limits *limits,
+                     char why[JOURNAL_WHY])
+{
+    *h = (struct halves){.limits = limits, .dir = dir, .half = {{.fd = -1}, {.fd = -1}}};
+    enum err found[2];
+    enum err e = OK;
+    for (unsigned i = 0; i < 2 && e == OK; i++) {
+        found[i] = half_open(h, &h->half[i], names[i]);
+        e = found[i] == ERR_ENOENT ? OK : found[i];
+    }
+    if (e == OK && found[0] == ERR_ENOENT && found[1] == ERR_ENOENT)
+        return ERR_ENOENT;
+    for (unsigned i = 0; i < 2 && e == OK; i++)
+        if (found[i] == ERR_ENOENT && h->half[!i].state != HALF_NEW)
+            e = damaged(why, i, 0, "the file is missing");
+    for (unsigned i = 0; i < 2 && e == OK; i++)
+        if (found[i] == OK && h->half[i].state == HALF_BAD)
+            e = settle_bad(h, i, why);
+    h->current = is_newer(&h->half[1], &h->half[0]);
+    if (e != OK)
+        halves_close(h);
+    return e;
+}
+
+void halves_close(struct halves *h)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        if (h->half[i].fd >= 0)
+            os.close(h->half[i].fd);
+        h->half[i].fd = -1;
+    }
+}
+
+static enum err fill(int fd, uint64_t size)
+{
+    enum { PIECE = 1 << 20 };
+    if (os.allocate(fd, 0, (off_t)size) != 0)
+        return last_error();
+    uint8_t *zeros = calloc(1, PIECE);
+    enum err e = zeros == NULL ? ERR_ENOMEM : OK;
+    for (uint64_t at = 0; e == OK && at < size; at += PIECE)
+        e = write_all(fd, zeros, size - at < PIECE ? size - at : PIECE, at);
+    free(zeros);
+    return e == OK && os.sync_all(fd) != 0 ? last_error() : e;
+}
+
+/* Complete under its name or not there. */
+static enum err make(struct halves *h, unsigned i, int *made)
+{
+    static const char *const fresh[2] = {"j0.new", "j1.new"};
+    (void)os.unlink(h->dir, fresh[i]);
+    const int fd = os.open_beneath(h->dir, fresh[i], O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return last_error();
+    enum err e = fill(fd, h->limits->half);
+    if (e == OK && os.rename(h->dir, fresh[i], names[i]) != 0)
+        e = last_error();
+    if (e == OK && os.sync_all(h->dir) != 0)
+        e = last_error();
+    if (e == OK) {
+        *made = fd;
+        return OK;
+    }
+    os.close(fd);
+    (void)os.unlink(h->dir, fresh[i]);
+    return e;
+}
+
+enum err halves_renew(struct halves *h, unsigned file)
+{
+    struct half *f = &h->half[file];
+    int fd = -1;
+    enum err e = make(h, file, &fd);
+    if (e != OK)
+        return e;
+    if (f->fd >= 0)
+        os.close(f->fd);
+    *f = (struct half){.fd = fd, .size = h->limits->half, .end = h->limits->page};
+    return OK;
+}
+
+enum err halves_make(struct halves *h)
+{
+    enum err e = OK;
+    if (h->half[0].state != HALF_GOOD && h->half[1].state != HALF_GOOD)
+        os_random(h->uuid, sizeof h->uuid);
+    for (unsigned i = 0; i < 2 && e == OK; i++)
+        if (h->half[i].fd < 0)
+            e = halves_renew(h, i);
+    return e;
+}
+
+unsigned halves_in_order(const struct halves *h, unsigned order[2])
+{
+    const struct half *newer = &h->half[h->current];
+    const struct half *older = &h->half[!h->current];
+    unsigned n = 0;
+    if (newer->state == HALF_GOOD && older->state == HALF_GOOD &&
+        older->generation + 1 == newer->generation)
+        order[n++] = !h->current;
+    if (newer->state == HALF_GOOD)
+        order[n++] = h->current;
+    return n;
+}
+
+/* --- groups ---------------------------------------------------------------------------------- */
+
+uint64_t halves_size_of(const struct halves *h, uint64_t len)
+{
+    return align_up(sizeof(struct group_fields) + len, h->limits->page);
+}
+
+static uint64_t seed_of(const struct halves *h, uint64_t generation, uint64_t at)
+{
+    return hash_bytes(generation, h->uuid, sizeof h->uuid) + at;
+}
+
+static uint64_t group_hash(const struct halves *h, uint64_t generation, uint64_t at,
+                           const struct group_fields *g, const uint8_t *records)
+{
+    return hash_two(seed_of(h, generation, at), span_of(g, offsetof(struct group_fields, hash)),
+                    span_of(records, g->len));
+}
+
+/* The records of the group at a place; ERR_EMPTY: there is none of this generation. */
+static enum err read_group(const struct halves *h, const struct half *f, uint64_t generation,
+                           uint64_t at, struct group_fields *g, uint8_t **records)
+{
+    if (at + sizeof *g > f->size)
+        return ERR_EMPTY;
+    if (!read_all(f->fd, g, sizeof *g, at))
+        return last_error();
+    if (g->number == 0 || g->len == 0 || g->len > f->size - at - sizeof *g || g->len % 8 != 0)
+        return ERR_EMPTY;
+    uint8_t *bytes = malloc(g->len);
+    if (bytes == NULL)
+        return ERR_ENOMEM;
+    enum err e = OK;
+    if (!read_all(f->fd, bytes, g->len, at + sizeof *g))
+        e = last_error();
+    else if (g->hash != group_hash(h, generation, at, g, bytes))
+        e = ERR_EMPTY;
+    if (e == OK)
+        *records = bytes;
+    else
+        free(bytes);
+    return e;
+}
+
+/* 0: none of this generation. */
+static uint64_t first_group_in(const struct halves *h, const struct half *f, uint64_t generation)
+{
+    struct group_fields g;
+    uint8_t *records;
+    if (read_group(h, f, generation, h->limits->page, &g, &records) != OK)
+        return 0;
+    free(records);
+    return g.number;
+}
+
+static enum err visit_group(const struct group_fields *g, const uint8_t *records,
+                            entry_visit *visit, void *arg)
+{
+    uint64_t at = 0;
+    enum err e = OK;
+    for (uint32_t i = 0; i < g->count && e == OK; i++) {
+        struct entry_view v = {.group = g->number};
+        if (g->len - at < sizeof v.fields)
+            return ERR_DAMAGED;
+        memcpy(&v.fields, records + at, sizeof v.fields);
+        at += sizeof v.fields;
+        if (v.fields.len > g->len - at)
+            return ERR_DAMAGED;
+        v.data = span_of(records + at, v.fields.len);
+        at += align_up(v.fields.len, 8);
+        e = visit(arg, &v);
+    }
+    return e;
+}
+
+enum err halves_walk(const struct halves *h, struct half *f, entry_visit *visit, void *arg)
+{
+    enum err e = OK;
+    f->last_group = f->first_group - 1;
+    f->end = h->limits->page;
+    while (e == OK) {
+        struct group_fields g;
+        uint8_t *records;
+        e = read_group(h, f, f->generation, f->end, &g, &records);
+        if (e != OK)
+            break;
+        if (g.number != f->last_group + 1)
+            e = ERR_EMPTY;
+        else if (visit != NULL)
+            e = visit_group(&g, records, visit, arg);
+        free(records);
+        if (e != OK)
+            break;
+        f->last_group = g.number;
+        f->end += halves_size_of(h, g.len);
+    }
+    return e == ERR_EMPTY ? OK : e;
+}
+
+/* Does a whole group of this generation, later than the last, stand anywhere behind it? */
+static enum err find_later(const struct halves *h, const struct half *f, bool *found)
+{
+    enum err e = OK;
+    *found = false;
+    for (uint64_t at = f->end; e == OK && !*found && at < f->size; at += h->limits->page) {
+        struct group_fields g;
+        uint8_t *records;
+        e = read_group(h, f, f->generation, at, &g, &records);
+        if (e == OK)
+            free(records);
+        *found = e == OK && g.number > f->last_group;
+        e = e == ERR_EMPTY ? OK : e;
+    }
+    return e;
+}
+
+enum err halves_check(struct halves *h, char why[JOURNAL_WHY], unsigned *file, uint64_t *offset)
+{
+    unsigned order[2];
+    const unsigned n = halves_in_order(h, order);
+    bool later = false;
+    if (n == 0)
+        return OK;
+    const unsigned newer = order[n - 1];
+    *file = order[0];
+    *offset = h->half[order[0]].end;
+    if (n == 2 && h->half[order[0]].last_group + 1 != h->half[newer].first_group)
+        return damaged(why, *file, *offset, "a group is damaged, and later ones stand behind it");
+    enum err e = find_later(h, &h->half[newer], &later);
+    *file = newer;
+    *offset = h->half[newer].end;
+    return later ? damaged(why, newer, *offset, "a group is damaged, and later ones are not") : e;
+}
+
+/* Zeros over the fields of each later group, or they would be found again; in an older half the
+ * newer one goes, too. */
+enum err halves_cut(struct halves *h, unsigned file, uint64_t offset)
+{
+    static const uint8_t zeros[sizeof(struct half_fields)];
+    const struct half *f = &h->half[file];
+    enum err e = OK;
+    for (uint64_t at = offset; e == OK && at + sizeof(struct group_fields) <= f->size;
+         at += h->limits->page)
+        e = write_all(f->fd, zeros, sizeof(struct group_fields), at);
+    if (e == OK && os.sync(f->fd) != 0)
+        e = last_error();
+    if (e != OK || file == h->current)
+        return e;
+    const struct half *newer = &h->half[h->current];
+    e = write_all(newer->fd, zeros, sizeof zeros, 0);
+    if (e == OK)
+        e = write_all(newer->fd, zeros, sizeof(struct group_fields), h->limits->page);
+    return e == OK && os.sync(newer->fd) != 0 ? last_error() : e;
+}
+
+bool halves_fit(const struct halves *h, uint64_t len)
+{
+    const struct half *f = &h->half[h->current];
+    return halves_size_of(h, len) <= f->size - f->end;
+}
+
+enum err halves_append(struct halves *h, uint8_t *group, uint64_t number, uint64_t len,
+                       uint32_t count)
+{
+    struct half *f = &h->half[h->current];
+    struct group_fields g = {.number = number, .len = len, .count = count};
+    const uint64_t size = halves_size_of(h, len);
+    must(!f->kept && halves_fit(h, len) && number == f->last_group + 1);
+    memset(group + sizeof g + len, 0, size - sizeof g - len);
+    g.hash = group_hash(h, f->generation, f->end, &g, group + sizeof g);
+    memcpy(group, &g, sizeof g);
+    enum err e = write_all(f->fd, group, size, f->end);
+    if (e == OK && os.sync(f->fd) != 0)
+        e = last_error();
+    if (e != OK)
+        return e;
+    f->last_group = number;
+    f->end += size;
+    return OK;
+}
+
+enum err halves_turn(struct halves *h, uint64_t step, uint64_t first_group)
+{
+    struct half *f = &h->half[!h->current];
+    enum err e = f->kept || f->size != h->limits->half ? halves_renew(h, !h->current) : OK;
+    if (e != OK)
+        return e;
+    f->generation = h->half[h->current].generation + step;
+    f->first_group = first_group;
+    f->last_group = first_group - 1;
+    f->end = h->limits->page;
+    e = write_header(h, f);
+    f->state = e == OK ? HALF_GOOD : HALF_BAD;
+    if (e == OK)
+        h->current = !h->current;
+    return e;
+}
+
+enum err halves_keep(struct halves *h, unsigned file, uint32_t serial)
+{
+    char name[64];
+    snprintf(name, sizeof name, "kept-%" PRIu64 "-%" PRIu32, h->half[file].generation, serial);
+    if (os.link(h->dir, names[file], name) != 0 && errno != EEXIST)
+        return last_error();
+    h->half[file].kept = true;
+    return os.sync_all(h->dir) == 0 ? OK : last_error();
+}

@@ -1,0 +1,444 @@
+#include "store/replay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include <uthash.h>
+#include <utlist.h>
+
+#include "sys/log.h"
+#include "sys/os.h"
+
+/* In two passes. The first learns of each object how it is called and from which group on its
+ * records count: the file was synced with everything before. The second stores them, in order,
+ * in each file that bears the object's mark. A file is synced, and loses its mark, before anything
+ * else touches it: stores that no journal has would be undone by a second replay. */
+
+static enum err last_error(void)
+{
+    return err_from_errno(errno);
+}
+
+/* --- marks ----------------------------------------------------------------------------------- */
+
+enum { MARK_HEAD = JOURNAL_UUID + sizeof(uint32_t) };
+
+enum err mark_read(int fd, struct mark *m)
+{
+    uint8_t bytes[MARK_HEAD + PATH_MAX];
+    const ssize_t n = os.get_attribute(fd, JOURNAL_ATTRIBUTE, bytes, sizeof bytes - 1);
+    if (n < 0)
+        return errno == ENODATA || errno == ENOTSUP ? ERR_ENOENT : last_error();
+    *m = (struct mark){.serial = 0};
+    if ((size_t)n < MARK_HEAD)
+        return OK; /* of nobody */
+    memcpy(m->uuid, bytes, JOURNAL_UUID);
+    memcpy(&m->serial, bytes + JOURNAL_UUID, sizeof m->serial);
+    memcpy(m->dir, bytes + MARK_HEAD, (size_t)n - MARK_HEAD);
+    return OK;
+}
+
+enum err mark_write(int fd, const struct mark *m)
+{
+    uint8_t bytes[MARK_HEAD + PATH_MAX];
+    const size_t len = strlen(m->dir);
+    memcpy(bytes, m->uuid, JOURNAL_UUID);
+    memcpy(bytes + JOURNAL_UUID, &m->serial, sizeof m->serial);
+    memcpy(bytes + MARK_HEAD, m->dir, len);
+    if (os.set_attribute(fd, JOURNAL_ATTRIBUTE, bytes, MARK_HEAD + len) != 0)
+        return last_error();
+    return os.sync_all(fd) == 0 ? OK : last_error();
+}
+
+enum err mark_remove(int fd)
+{
+    if (os.remove_attribute(fd, JOURNAL_ATTRIBUTE) != 0 && errno != ENODATA)
+        return last_error();
+    return os.sync_all(fd) == 0 ? OK : last_error();
+}
+
+/* --- the objects of the journal -------------------------------------------------------------- */
+
+struct member {
+    UT_hash_handle hh; /* by serial */
+    uint32_t serial;
+    uint64_t floor; /* records of earlier groups count no more */
+    bool closed;
+    bool has_writes;
+    int fd; /* -1: not opened, or not to be written */
+    uint64_t size;
+    enum err failed;
+    char *name;
+};
+
+/* A file of groups: a half, or one that was kept for an object. */
+struct source {
+    struct source *next, *prev;
+    struct half file;
+    uint32_t only; /* 0: of all objects */
+    char name[64];
+};
+
+struct replay {
+    struct halves *halves;
+    struct source *sources; /* by generation */
+    struct member *members;
+    uint32_t only; /* 0: all */
+    uint32_t source_only;
+    uint64_t greatest;
+};
+
+static struct member *member_of(struct replay *r, uint32_t serial)
+{
+    struct member *m;
+    HASH_FIND(hh, r->members, &serial, sizeof serial, m);
+    return m;
+}
+
+static bool concerns(const struct replay *r, uint32_t serial)
+{
+    return (r->only == 0 || serial == r->only) && (r->source_only == 0 || serial == r->source_only);
+}
+
+static enum err enter(struct replay *r, const struct entry_view *v)
+{
+    if (member_of(r, v->fields.serial) != NULL)
+        return OK;
+    struct member *m = calloc(1, sizeof *m);
+    char *name = strndup((const char *)v->data.at, v->data.len);
+    if (m == NULL || name == NULL) {
+        free(m);
+        free(name);
+        return ERR_ENOMEM;
+    }
+    m->serial = v->fields.serial;
+    m->name = name;
+    m->fd = -1;
+    HASH_ADD(hh, r->members, serial, sizeof m->serial, m);
+    return OK;
+}
+
+static enum err learn(void *arg, const struct entry_view *v)
+{
+    struct replay *r = arg;
+    r->greatest = v->group > r->greatest ? v->group : r->greatest;
+    if (!concerns(r, v->fields.serial))
+        return OK;
+    if (v->fields.kind == ENTRY_OPEN)
+        return enter(r, v);
+    struct member *m = member_of(r, v->fields.serial);
+    if (m == NULL)
+        return OK;
+    if (v->fields.kind == ENTRY_FLOOR && v->fields.offset > m->floor)
+        m->floor = v->fields.offset;
+    m->closed |= v->fields.kind == ENTRY_CLOSE;
+    m->has_writes |= v->fields.kind == ENTRY_WRITE;
+    return OK;
+}
+
+/* --- their files ----------------------------------------------------------------------------- */
+
+static void fail(struct member *m, enum err why, const char *what)
+{
+    if (m->failed == OK)
+        log_error("\"%s\": what the journal has of it cannot be stored: %s: %s; it is kept",
+                  m->name, what, err_text(why));
+    m->failed = why;
+}
+
+/* The file under the name, if it bears the mark of this object. */
+static void open_member(struct replay *r, const struct paths *paths, struct member *m)
+{
+    struct mark mark;
+    int fd = -1;
+    enum err e = path_open(paths, m->name, O_RDWR, &fd);
+    if (e != OK && e != ERR_ENOENT && e != ERR_NOT_REGULAR) {
+        fail(m, e, "open");
+        return;
+    }
+    const bool is_it = e == OK && mark_read(fd, &mark) == OK && mark.serial == m->serial &&
+                       memcmp(mark.uuid, r->halves->uuid, JOURNAL_UUID) == 0;
+    if (is_it && os.lock_exclusive(fd) == 0) {
+        m->fd = fd;
+        return;
+    }
+    if (is_it)
+        fail(m, last_error(), "lock");
+    else if (!m->closed && m->has_writes)
+        log_warning("\"%s\": is not the file any more that the journal has records of; they are "
+                    "dropped",
+                    m->name);
+    if (fd >= 0)
+        os.close(fd);
+}
+
+static void measure(struct member *m)
+{
+    struct stat st;
+    if (m->fd < 0)
+        return;
+    if (os.fstat(m->fd, &st) != 0)
+        fail(m, last_error(), "fstat");
+    else
+        m->size = (uint64_t)st.st_size;
+}
+
+static enum err write_all(int fd, struct span bytes, uint64_t at)
+{
+    while (bytes.len > 0) {
+        const ssize_t n = os.write_at(fd, bytes.at, bytes.len, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0 ? ERR_EIO : last_error();
+        bytes = span_of(bytes.at + n, bytes.len - (size_t)n);
+        at += (uint64_t)n;
+    }
+    return OK;
+}
+
+static enum err store(void *arg, const struct entry_view *v)
+{
+    struct replay *r = arg;
+    uint64_t end;
+    if (v->fields.kind != ENTRY_WRITE || !concerns(r, v->fields.serial))
+        return OK;
+    struct member *m = member_of(r, v->fields.serial);
+    if (m == NULL || m->fd < 0 || m->failed != OK || m->closed || v->group < m->floor)
+        return OK;
+    if (!add_u64(v->fields.offset, v->fields.len, &end) || end > m->size) {
+        fail(m, ERR_EFBIG, "the file is shorter than it was");
+        return OK;
+    }
+    const enum err e = write_all(m->fd, v->data, v->fields.offset);
+    if (e != OK)
+        fail(m, e, "write");
+    return OK;
+}
+
+static void settle(struct member *m)
+{
+    if (m->fd < 0 || m->failed != OK)
+        return;
+    if (os.sync(m->fd) != 0) {
+        fail(m, last_error(), "fdatasync");
+        return;
+    }
+    const enum err e = mark_remove(m->fd);
+    if (e != OK)
+        fail(m, e, "fremovexattr");
+}
+
+/* --- the files of groups --------------------------------------------------------------------- */
+
+static int by_generation(const struct source *a, const struct source *b)
+{
+    return a->file.generation < b->file.generation ? -1 : a->file.generation > b->file.generation;
+}
+
+struct kept {
+    struct replay *r;
+    enum err e;
+    uint64_t n;
+};
+
+/* kept-GENERATION-SERIAL */
+static bool kept_serial(const char *name, uint32_t *serial)
+{
+    uint64_t generation;
+    char rest;
+    return sscanf(name, "kept-%" SCNu64 "-%" SCNu32 "%c", &generation, serial, &rest) == 2;
+}
+
+static void add_kept(void *arg, const char *name)
+{
+    struct kept *k = arg;
+    uint32_t serial;
+    if (k->e != OK || !kept_serial(name, &serial) || (k->r->only != 0 && serial != k->r->only) ||
+        strlen(name) >= sizeof k->r->sources->name)
+        return;
+    struct source *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        k->e = ERR_ENOMEM;
+        return;
+    }
+    k->e = half_open(k->r->halves, &s->file, name);
+    if (k->e != OK || s->file.state != HALF_GOOD) {
+        log_error("the kept journal %s cannot be read", name);
+        if (k->e == OK)
+            os.close(s->file.fd);
+        free(s);
+        return;
+    }
+    s->only = serial;
+    snprintf(s->name, sizeof s->name, "%s", name);
+    DL_APPEND(k->r->sources, s);
+}
+
+static enum err add_half(struct replay *r, unsigned i)
+{
+    struct source *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return ERR_ENOMEM;
+    s->file = r->halves->half[i];
+    DL_APPEND(r->sources, s);
+    return OK;
+}
+
+static enum err find_sources(struct replay *r)
+{
+    unsigned order[2];
+    struct kept kept = {.r = r};
+    const unsigned n = halves_in_order(r->halves, order);
+    if (os.list(r->halves->dir, add_kept, &kept) != 0)
+        return last_error();
+    for (unsigned i = 0; i < n && kept.e == OK; i++)
+        kept.e = add_half(r, order[i]);
+    DL_SORT(r->sources, by_generation);
+    return kept.e;
+}
+
+static enum err walk(struct replay *r, entry_visit *visit)
+{
+    struct source *s;
+    enum err e = OK;
+    DL_FOREACH(r->sources, s)
+    {
+        r->source_only = s->only;
+        e = halves_walk(r->halves, &s->file, visit, r);
+        if (e != OK)
+            break;
+    }
+    return e;
+}
+
+/* What could not be stored stays: in files of its own, for the halves are used again. */
+static enum err keep(struct replay *r, const struct member *m)
+{
+    unsigned order[2];
+    const unsigned n = halves_in_order(r->halves, order);
+    enum err e = OK;
+    for (unsigned i = 0; i < n && e == OK; i++)
+        e = halves_keep(r->halves, order[i], m->serial);
+    return e;
+}
+
+/* Kept files of objects that have got what was theirs, or are no more. */
+static void drop_kept(struct replay *r)
+{
+    struct source *s;
+    DL_FOREACH(r->sources, s)
+    {
+        const struct member *m = s->only == 0 ? NULL : member_of(r, s->only);
+        if (m != NULL && m->failed == OK)
+            (void)os.unlink(r->halves->dir, s->name);
+    }
+}
+
+static void replay_fini(struct replay *r)
+{
+    struct source *s;
+    struct source *next_source;
+    struct member *m;
+    struct member *next;
+    DL_FOREACH_SAFE(r->sources, s, next_source)
+    {
+        if (s->only != 0)
+            os.close(s->file.fd);
+        free(s);
+    }
+    HASH_ITER(hh, r->members, m, next)
+    {
+        HASH_DEL(r->members, m);
+        free(m->name);
+        free(m);
+    }
+}
+
+/* --- all of it ------------------------------------------------------------------------------- */
+
+static enum err settle_all(struct replay *r)
+{
+    struct member *m;
+    struct member *next;
+    enum err e = OK;
+    HASH_ITER(hh, r->members, m, next)
+    {
+        settle(m);
+        if (m->failed != OK && e == OK)
+            e = keep(r, m);
+        if (m->fd >= 0)
+            os.close(m->fd);
+        m->fd = -1;
+    }
+    if (e == OK)
+        drop_kept(r);
+    return e;
+}
+
+enum err replay_all(struct halves *h, const struct paths *paths, uint64_t *greatest)
+{
+    struct replay r = {.halves = h};
+    struct member *m;
+    struct member *next;
+    enum err e = find_sources(&r);
+    if (e == OK)
+        e = walk(&r, learn);
+    HASH_ITER(hh, r.members, m, next)
+    {
+        if (e == OK)
+            open_member(&r, paths, m);
+        measure(m);
+    }
+    if (e == OK)
+        e = walk(&r, store);
+    if (e == OK)
+        e = settle_all(&r);
+    *greatest = r.greatest;
+    HASH_ITER(hh, r.members, m, next)
+    {
+        if (m->fd >= 0)
+            os.close(m->fd);
+    }
+    replay_fini(&r);
+    return e;
+}
+
+enum err replay_one(struct halves *h, uint32_t serial, int fd)
+{
+    struct replay r = {.halves = h, .only = serial};
+    enum err e = find_sources(&r);
+    if (e == OK)
+        e = walk(&r, learn);
+    struct member *m = e == OK ? member_of(&r, serial) : NULL;
+    if (e == OK && m == NULL)
+        e = ERR_ENOENT;
+    if (e == OK) {
+        m->fd = fd;
+        measure(m);
+        e = walk(&r, store);
+    }
+    if (e == OK) {
+        settle(m);
+        e = m->failed;
+    }
+    if (e == OK)
+        drop_kept(&r);
+    replay_fini(&r);
+    return e;
+}
+
+static void count_kept(void *arg, const char *name)
+{
+    uint32_t serial;
+    *(uint64_t *)arg += kept_serial(name, &serial);
+}
+
+uint64_t replay_kept(const struct halves *h)
+{
+    uint64_t n = 0;
+    (void)os.list(h->dir, count_kept, &n);
+    return n;
+}
