@@ -277,9 +277,14 @@ static bool open_server(struct daemon *d)
                                            .max_leases = (uint32_t)o->max_leases,
                                            .max_waiting = (uint32_t)o->max_waiting,
                                            .max_subscribers = (uint32_t)o->max_subscribers,
-                                           .max_frame = o->max_frame};
-    const enum err bad = server_open(&d->loop, &options, &d->server);
-    if (bad != OK)
+                                           .max_frame = o->max_frame,
+                                           .journal_size = o->journal_size,
+                                           .adopts_journals = o->adopt_journals};
+    char why[SERVER_WHY];
+    const enum err bad = server_open(&d->loop, &options, &d->server, why);
+    if (bad != OK && why[0] != '\0')
+        say(EXIT_FAILED, why);
+    else if (bad != OK)
         fprintf(stderr, "emmapd: cannot open %s or an allowed path: %s\n", d->data_dir,
                 err_text(bad));
     return bad == OK;

@@ -263,7 +263,7 @@ name_option(Node) ->
     end.
 
 mode_args(own, _) ->
-    ["--cookie-file", "-", "--stop-on-eof"];
+    ["--cookie-file", "-", "--stop-on-eof", "--adopt-journals"];
 mode_args(shared, #{data_dir := Dir, cookie_file := File}) ->
     Cookie = case File of
                  default -> [];

@@ -1,4 +1,4 @@
-#include "proto/call.h"
+#include "proto/held.h"
 #include "proto/reply.h"
 
 /* A batch does its items one after the other. While one waits in a line, the batch lives on by
@@ -10,7 +10,8 @@ struct batch {
     struct batch *next, *prev; /* of those that may go on */
     struct request request;    /* whose the batch as a whole is */
     struct term items;
-    int left; /* items not begun */
+    int left;       /* items not begun */
+    uint64_t group; /* of the journal: what its replies show is durable with that */
     struct buf replies;
     struct {
         bool on;          /* the last item is being done */
@@ -56,6 +57,11 @@ static struct batch *batch_new(const struct request *r, struct span items)
     buf_init(&b->replies, r->client->server->options.max_frame);
     reply_list(&b->replies, (uint32_t)b->left);
     return b;
+}
+
+void batch_shows(struct batch *b, uint64_t group)
+{
+    b->group = group > b->group ? group : b->group;
 }
 
 size_t batch_bytes(const struct batch *b)
@@ -159,6 +165,15 @@ static void reply_all(struct batch *b, struct buf *out)
     reply_raw(out, span_of(b->replies.at, b->replies.len));
 }
 
+/* One answer, one commit: of all that its items have changed or shown. */
+static bool hold(const struct batch *b, struct span reply)
+{
+    const struct held_answer a = {.request = &b->request, .reply = reply};
+    struct journal *j = b->request.client->server->journal;
+    return b->group > 0 && b->request.to.len > 0 && journal_look(j, b->group) != OK &&
+           held_answer(&a, b->group);
+}
+
 enum outcome batch_run(const struct request *r, struct span items, struct buf *out)
 {
     struct batch *b = batch_new(r, items);
@@ -171,9 +186,14 @@ enum outcome batch_run(const struct request *r, struct span items, struct buf *o
     }
     if (go_through(b) == WAITS)
         return WAITS;
+    const size_t from = out->len;
+    const bool failed = out->failed;
     reply_all(b, out);
+    const bool held = !failed && !out->failed && hold(b, span_of(out->at + from, out->len - from));
+    if (held)
+        buf_cut(out, from);
     batch_free(b);
-    return ANSWERED;
+    return held ? WAITS : ANSWERED;
 }
 
 void batch_go_on(struct batch *b, struct span reply)
@@ -193,7 +213,8 @@ static void go_on(struct batch *b)
     struct buf answer;
     buf_init(&answer, SIZE_MAX);
     reply_all(b, &answer);
-    request_answer(&b->request, span_of(answer.at, answer.len));
+    if (!hold(b, span_of(answer.at, answer.len)))
+        request_answer(&b->request, span_of(answer.at, answer.len));
     buf_fini(&answer);
     batch_free(b);
 }

@@ -103,6 +103,17 @@ enum err call_checked(struct buf *out, size_t from, bool failed, enum err e)
     return e;
 }
 
+/* What did not become durable is shown to nobody any more; what has to be recorded needs room. */
+static enum err permit_durable(const struct call *c)
+{
+    const struct object *o = c->object;
+    struct journal *j = object_journal(o);
+    if (o->failed && journal_look(j, object_group(o)) == ERR_EIO && c->op->args[0] != 'c')
+        return ERR_EIO;
+    const bool changes = (c->op->flags & OP_CHANGES) != 0;
+    return changes && !c->may_wait && !journal_has_room(j) ? ERR_WOULD_BLOCK : OK;
+}
+
 enum err call_do(struct call *c)
 {
     const size_t from = c->out->len;
@@ -111,6 +122,8 @@ enum err call_do(struct call *c)
     c->bytes_in = c->bytes_out = 0;
     c->refused = false;
     enum err e = permit(c);
+    if (e == OK && (c->op->flags & OP_LOOKS) == 0 && c->object->durable != NULL)
+        e = permit_durable(c);
     if (e == OK)
         e = c->op->run(c);
     return call_checked(c->out, from, failed, e);
@@ -129,6 +142,11 @@ void call_note(const struct call *c, enum err result)
     const struct sample one =
         stats_sample(now_ns - c->since_ns, now_ns, result != OK || c->refused);
     call_count(c->client, c->entry, &one);
+    call_note_later(c);
+}
+
+void call_note_later(const struct call *c)
+{
     if (c->entry == NULL)
         return;
     c->entry->stats.bytes_in += c->bytes_in;

@@ -27,8 +27,10 @@ enum err call_do(struct call *c);
  * is taken by the error. `failed` is what `out` was there: something before it does not fit. */
 enum err call_checked(struct buf *out, size_t from, bool failed, enum err e);
 
-/* call_note counts the answered call for its client and, where it has an entry, for that. */
+/* call_note counts the answered call for its client and, where it has an entry, for that.
+ * call_note_later: only its bytes, for the answer is held (held.h). */
 void call_note(const struct call *c, enum err result);
+void call_note_later(const struct call *c);
 
 /* call_count: the same of a request that is no call any more. */
 void call_count(struct client *c, struct entry *e, const struct sample *one);

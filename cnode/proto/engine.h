@@ -11,6 +11,7 @@
 #include "proto/server.h"
 #include "proto/stats.h"
 #include "proto/term.h"
+#include "store/journal.h"
 #include "store/queue.h"
 #include "sys/path.h"
 
@@ -25,6 +26,7 @@ struct holder;
 struct waiter;
 struct grant;
 struct registry;
+struct held;
 
 struct server {
     uv_loop_t *loop;
@@ -48,6 +50,11 @@ struct server {
     uint64_t next_id;       /* 28 random bits of this life, 31 counted */
     uint64_t next_watch;
     struct registry *registry; /* queues that are processes */
+    struct journal *journal;   /* of durable objects */
+    struct journal_limits journal_limits;
+    uv_async_t journal_told; /* by its threads */
+    struct held *held;       /* answers that wait for it */
+    uint64_t held_group;     /* of the last of them */
     uint64_t batch_serial;
     uint64_t count_serial;
     struct buf scratch; /* replies that nobody reads: those of casts */
@@ -90,6 +97,8 @@ struct client {
     uint32_t in_flight; /* of its requests, those that a worker is at */
     struct stats stats;
     uint64_t credit;     /* of all its subscriptions */
+    uint32_t held_count; /* its answers and messages that wait for the journal, and their bytes */
+    size_t held_bytes;
     bool held_up;        /* somebody waits until it reads */
     uint64_t count_mark; /* the last count of clients that has met it */
     bool gone;           /* the peer is; what it sent is still done, then this is freed */
@@ -135,6 +144,9 @@ void cast_done(const struct request *r, struct span reply);
 
 /* batch_run begins a batch; WAITS: its answer comes later. `items` is the raw list. */
 enum outcome batch_run(const struct request *r, struct span items, struct buf *out);
+
+/* batch_shows: an item of the batch shows what is durable with this group. */
+void batch_shows(struct batch *b, uint64_t group);
 
 /* What the batch holds: its items and the replies so far. */
 size_t batch_bytes(const struct batch *b);

@@ -1,5 +1,6 @@
 #include "proto/entry.h"
 
+#include "proto/held.h"
 #include "proto/registry.h"
 #include "sys/log.h"
 
@@ -111,6 +112,7 @@ void entry_look(struct entry *e)
     e->seen.size = e->object.map.size;
     e->seen.count = e->object.count;
     e->seen.read_only = object_writable(&e->object) != OK;
+    e->seen.durable = e->object.durable != NULL;
     if (e->object.kind != OBJECT_QUEUE)
         return;
     queue_look(&e->object, &e->seen.queue);
@@ -164,6 +166,7 @@ void entry_free(struct entry *e)
     entry_closed(e);
     forget_names(e);
     DL_DELETE(e->server->entries, e);
+    held_forget(e->server, e);
     stats_add(&e->server->ended[e->seen.was], &e->stats);
     free(e->path);
     free(e);

@@ -41,6 +41,7 @@ struct entry {
     struct handle *handles;
     uint32_t handle_count;
     uint32_t writers;      /* handles that may write */
+    uint32_t durables;     /* handles that ask for a durable region or counters */
     struct pending *first; /* the line */
     uint32_t waiting;
     uint32_t in_flight;  /* requests that a worker is at */
@@ -54,6 +55,7 @@ struct entry {
         enum object_kind was; /* when it was open last */
         uint64_t size, count;
         bool read_only;
+        bool durable;
         struct queue_info queue;
         struct queue_options options;
     } seen;

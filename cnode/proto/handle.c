@@ -65,6 +65,7 @@ void handle_free(struct handle *h)
     DL_DELETE2(h->entry->handles, h, prev_here, next_here);
     h->entry->handle_count--;
     h->entry->writers -= h->write;
+    h->entry->durables -= h->durable;
     c->handle_count--;
     line_closing_free(h->closing);
     free(h);

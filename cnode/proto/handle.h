@@ -14,6 +14,7 @@ struct handle {
     enum object_kind kind;                /* as what it was opened */
     bool write;
     bool fixed_size;
+    bool durable; /* it asked for that; not of a queue */
     uint64_t offset;
     uint64_t max_inc_size;
     struct watch *watch;     /* of its owner, or NULL */

@@ -2,6 +2,7 @@
 
 #include "proto/call.h"
 #include "proto/desk.h"
+#include "proto/held.h"
 #include "proto/lease.h"
 #include "proto/registry.h"
 #include "proto/reply.h"
@@ -203,6 +204,23 @@ static void note(struct pending *p)
     call_note(&p->call, p->result);
 }
 
+/* What the answer shows may not be durable yet. */
+static bool hold(const struct pending *p, struct span reply)
+{
+    uint64_t group;
+    const struct request *r = &p->request;
+    const struct held_answer a = {.request = r,
+                                  .entry = p->entry,
+                                  .since_ns = p->call.since_ns,
+                                  .failed = p->result != OK || p->call.refused,
+                                  .reply = reply};
+    if (p->call.op == NULL || !held_must(p->entry, &group))
+        return false;
+    if (r->batch != NULL)
+        batch_shows(r->batch, group);
+    return r->batch == NULL && r->to.len > 0 && !p->cancelled && held_answer(&a, group);
+}
+
 /* The first of the line is done; its reply stands in p->reply. */
 static void finish(struct pending *p)
 {
@@ -211,14 +229,18 @@ static void finish(struct pending *p)
     if (p->call.op != NULL && p->entry->object.kind == OBJECT_QUEUE)
         settle(p);
     const struct span reply = span_of(p->reply.at, p->reply.len);
-    note(p);
+    const bool held = hold(p, reply);
+    if (held)
+        call_note_later(&p->call);
+    else
+        note(p);
     if (p->result == OK && p->call.op != NULL && p->call.op->done != NULL)
         p->call.op->done(&p->call);
     if (p->request.batch != NULL)
         batch_go_on(p->request.batch, reply);
     else if (p->request.to.len == 0)
         cast_done(&p->request, reply);
-    else if (!p->cancelled)
+    else if (!p->cancelled && !held)
         request_answer(&p->request, reply);
     pending_free(p);
 }
@@ -403,6 +425,8 @@ static void reply_refused(struct pending *p)
         reply_uint64(out, o->wanted);
     } else if (p->result == ERR_DAMAGED) {
         reply_text(out, o->why);
+    } else if (p->result == ERR_NEEDS_JOURNAL) {
+        reply_text(out, o->needs);
     } else if (p->result == ERR_LOCKED && o->owner[0] != '\0') {
         reply_text(out, o->owner);
     } else if (p->result == ERR_LOCKED) {
@@ -475,6 +499,8 @@ static enum err give_handle(struct pending *p)
         return ERR_ENOMEM;
     h->offset = o->opening.offset;
     h->fixed_size = o->fixed_size;
+    h->durable = o->durable;
+    e->durables += h->durable;
     h->max_inc_size = o->max_inc_size;
     e->auto_unlink |= o->auto_unlink;
     if (o->owner_len > 0 && !handle_own(h, span_of(o->owner, o->owner_len))) {
@@ -497,7 +523,8 @@ static void conclude(struct pending *p)
         e->kept = true;
         p->step = TO_RUN; /* what named the object can be done now */
     } else if (p->result == ERR_SIZE_MISMATCH || p->result == ERR_DAMAGED ||
-               p->result == ERR_LOCKED || (p->result == ERR_FILE_HEADER && asked)) {
+               p->result == ERR_LOCKED || p->result == ERR_NEEDS_JOURNAL ||
+               (p->result == ERR_FILE_HEADER && asked)) {
         refuse(p, p->result);
     } else if (p->result == OK) {
         finish(p);
@@ -611,6 +638,7 @@ static void attach(struct pending *p)
             desk_fail(e); /* its items will be others */
         if (o->sharing == MAP_OF_FILE && e->indexed == NULL)
             entry_index(e, o->dev, o->ino);
+        p->open->opening.durable = p->open->durable || e->durables > 0;
         start(p, run_attach, attached);
     }
 }

@@ -43,11 +43,23 @@ static bool closes_later(const struct entry *e)
     return e->object.kind == OBJECT_QUEUE && !e->auto_unlink && move_is_under_way(e);
 }
 
+/* Other handles stay that do not ask for it. */
+static bool is_last_durable(const struct call *c)
+{
+    const struct entry *e = c->entry;
+    return c->handle->durable && e->durables == 1 && e->object.durable != NULL &&
+           e->object.kind != OBJECT_QUEUE;
+}
+
 enum err op_close(struct call *c)
 {
     struct entry *e = c->entry;
     const bool last = e->handle_count == 1;
-    if (last && !c->may_wait && is_held(e)) {
+    if (!last && is_last_durable(c)) {
+        if (!c->may_wait)
+            return ERR_WOULD_BLOCK;
+        (void)object_relax(&e->object);
+    } else if (last && !c->may_wait && is_held(e)) {
         e->kept = true;
     } else if (last && (c->may_wait || !closes_later(e))) {
         if (!c->may_wait) {
@@ -178,7 +190,7 @@ static void reply_object(struct buf *out, struct entry *e)
     reply_key_text(out, "name", f.name);
     reply_key_atom(out, "kind", entry_kind_name(f.kind));
     reply_key_uint64(out, "size", f.size);
-    reply_key_atom(out, "durability", "default");
+    reply_key_atom(out, "durability", e->seen.durable ? "sync" : "default");
     reply_key_uint64(out, "handles", f.handles);
     reply_key_uint64(out, "clients", clients_of(e));
     reply_key_uint64(out, "ops", f.ops);
@@ -250,6 +262,27 @@ enum err op_clients(struct call *c)
     return OK;
 }
 
+static void reply_journal(struct buf *out, struct journal *j)
+{
+    static const char *const states[] = {[JOURNAL_NONE] = "none",
+                                         [JOURNAL_READY] = "ready",
+                                         [JOURNAL_FAILED] = "failed",
+                                         [JOURNAL_LOCKED] = "locked"};
+    struct journal_info i;
+    journal_look_at(j, &i);
+    reply_atom(out, "journal");
+    reply_map(out, 9);
+    reply_key_atom(out, "state", states[i.state]);
+    reply_key_uint64(out, "half_size", i.half_size);
+    reply_key_uint64(out, "generation", i.generation);
+    reply_key_uint64(out, "objects", i.objects);
+    reply_key_uint64(out, "groups", i.groups);
+    reply_key_uint64(out, "records", i.records);
+    reply_key_uint64(out, "bytes", i.bytes);
+    reply_key_uint64(out, "syncs", i.syncs);
+    reply_key_uint64(out, "kept", i.kept);
+}
+
 static void reply_workers(struct buf *out, const struct node_figures *f)
 {
     reply_atom(out, "workers");
@@ -290,8 +323,7 @@ enum err op_info(struct call *c)
     reply_key_uint64(out, "mapped", f.mapped);
     reply_key_uint64(out, "fds", f.fds);
     reply_key_uint64(out, "loop_lag_us", f.loop_lag_us);
-    reply_atom(out, "journal");
-    reply_map(out, 0);
+    reply_journal(out, s->journal);
     reply_workers(out, &f);
     reply_limits(out, &s->options);
     return OK;

@@ -76,11 +76,16 @@ static bool has_room(struct buf *out, int values)
     return buf_grow(out, HEAD + VALUE * (size_t)values) != NULL;
 }
 
+/* More than so many of a durable object are a worker's, who may wait for room in the journal. */
+enum { RECORDED_HERE = 10000 };
+
 /* All or none: everything that can be wrong is looked at before the first change. */
 static enum err check_changes(struct call *c)
 {
     struct term t = term_in(c->args[1].bytes);
     const int n = term_list(&t);
+    if (n > RECORDED_HERE && c->object->durable != NULL && !c->may_wait)
+        return ERR_WOULD_BLOCK;
     uint64_t i;
     int64_t v;
     for (int k = 0; k < n && next_change(&t, &i, &v); k++) {

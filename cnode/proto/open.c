@@ -114,11 +114,22 @@ static enum err set_owner(struct open *o, struct term *value)
     return OK;
 }
 
-static enum err set_durability(struct term *value)
+/* A queue keeps it in its file, so that it can also be taken back. */
+static enum err set_durable(struct open *o, bool durable)
 {
-    if (term_is_atom(value, "default"))
+    if (o->opening.kind != OBJECT_QUEUE) {
+        o->durable = durable;
         return OK;
-    return term_is_atom(value, "sync") ? ERR_ENOTSUP : ERR_BADARG;
+    }
+    o->change.given |= QUEUE_DURABLE;
+    o->change.to.durable = durable;
+    return OK;
+}
+
+static enum err set_durability(struct open *o, struct term *value)
+{
+    const bool sync = term_is_atom(value, "sync");
+    return sync || term_is_atom(value, "default") ? set_durable(o, sync) : ERR_BADARG;
 }
 
 static enum err set_number(uint64_t *to, struct term *value, uint64_t least, uint64_t most)
@@ -210,7 +221,7 @@ static enum err set_value(struct open *o, enum setting setting, struct term *val
         e = set_number(&mode, value, 0, 0777);
         f->mode = (mode_t)mode;
         return e;
-    case DURABILITY: return set_durability(value);
+    case DURABILITY: return set_durability(o, value);
     case OWNER: return set_owner(o, value);
     default: return set_queue_value(o, setting, value);
     }
@@ -233,8 +244,8 @@ static enum err set_flag(struct open *o, enum setting setting)
     case FIXED_SIZE: o->fixed_size = true; return OK;
     case AUTO_UNLINK: o->auto_unlink = true; return OK;
     case POPULATE: f->populate = true; return OK;
-    case REFUSED_HERE:
-    case SYNC: return ERR_ENOTSUP;
+    case SYNC: return set_durable(o, true);
+    case REFUSED_HERE: return ERR_ENOTSUP;
     default: return OK;
     }
 }
@@ -293,16 +304,27 @@ static bool set_options(struct call *c, struct open *o, struct span list)
     return t.bad ? fail(c, ERR_BADARG) : true;
 }
 
-/* What makes or changes a file has to be able to write to it. */
-static bool consistent(struct call *c, const struct opening *f)
+static const char *inconsistent(const struct open *o)
 {
+    const struct opening *f = &o->opening;
+    if (o->durable && f->sharing != MAP_OF_FILE)
+        return "durability";
     if (f->write || (!f->create && !f->truncate))
+        return NULL;
+    return f->create ? "create" : "truncate";
+}
+
+/* What makes or changes a file has to be able to write to it; only a file can be durable. */
+static bool consistent(struct call *c, const struct open *o)
+{
+    const char *wrong = inconsistent(o);
+    if (wrong == NULL)
         return true;
     reply_tuple(c->out, 2);
     reply_atom(c->out, "error");
     reply_tuple(c->out, 2);
     reply_atom(c->out, "bad_option");
-    reply_atom(c->out, f->create ? "create" : "truncate");
+    reply_atom(c->out, wrong);
     return false;
 }
 
@@ -322,6 +344,7 @@ static struct open *open_new(const struct server *s)
                                   .now_ms = server_now_ms(s),
                                   .node = s->options.node,
                                   .term_length = term_check,
+                                  .journal = s->journal,
                                   .fd = -1};
     return o;
 }
@@ -382,7 +405,7 @@ static bool read_arguments(struct call *c, struct open *o)
         o->opening.create = false;
     if (o->opening.kind == OBJECT_QUEUE && !bound_by_size(c, o))
         return false;
-    if (!consistent(c, &o->opening))
+    if (!consistent(c, o))
         return false;
     if (o->opening.sharing == MAP_MEMORY)
         return true;

@@ -9,6 +9,7 @@ struct open {
     struct opening opening; /* for the engine */
     bool fixed_size;
     bool auto_unlink;
+    bool durable; /* asked for; of a queue in `change` */
     uint64_t max_inc_size;
     bool claimed; /* the name under which it is to be registered is kept for it */
     bool taken;   /* it belongs to another file, unless this is found to be the same */

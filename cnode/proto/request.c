@@ -2,6 +2,7 @@
 
 #include "proto/call.h"
 #include "proto/desk.h"
+#include "proto/held.h"
 #include "proto/lease.h"
 #include "proto/line.h"
 #include "proto/reply.h"
@@ -66,6 +67,28 @@ static enum outcome join_waiters(struct call *c, const struct request *r)
     return e == OK ? WAITS : refuse(c, e);
 }
 
+/* The answer stands in c->out from there on; a cast has none that anybody waits for. */
+static enum outcome answer_or_hold(struct call *c, const struct request *r, size_t from, enum err e)
+{
+    uint64_t group;
+    const struct held_answer a = {.request = r,
+                                  .entry = c->entry,
+                                  .since_ns = c->since_ns,
+                                  .failed = e != OK || c->refused,
+                                  .reply = span_of(c->out->at + from, c->out->len - from)};
+    const bool must =
+        !c->out->failed && (c->op->flags & OP_LOOKS) == 0 && held_must(c->entry, &group);
+    if (must && r->batch != NULL)
+        batch_shows(r->batch, group);
+    if (must && r->batch == NULL && r->to.len > 0 && held_answer(&a, group)) {
+        buf_cut(c->out, from);
+        call_note_later(c);
+        return WAITS;
+    }
+    call_note(c, e);
+    return ANSWERED;
+}
+
 static enum outcome run_on_object(struct call *c, const struct request *r)
 {
     enum err e = call_resolve(c, NULL);
@@ -80,6 +103,9 @@ static enum outcome run_on_object(struct call *c, const struct request *r)
         return refuse(c, e);
     if (must_wait(c))
         return wait(c, r, NULL);
+    if (c->entry->object.durable != NULL && !held_has_room(c->client))
+        return refuse(c, ERR_MAX_PENDING);
+    const size_t from = c->out->len;
     e = call_do(c);
     if (e == ERR_WOULD_BLOCK || e == ERR_CHECKPOINT)
         return wait(c, r, NULL);
@@ -89,10 +115,10 @@ static enum outcome run_on_object(struct call *c, const struct request *r)
     }
     if (e == ERR_WAIT)
         return join_waiters(c, r);
-    call_note(c, e);
+    const enum outcome outcome = answer_or_hold(c, r, from, e);
     if (e == OK && c->op->done != NULL)
         c->op->done(c);
-    return ANSWERED;
+    return outcome;
 }
 
 /* Of no object, or of many. */

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "proto/call.h"
+#include "proto/held.h"
 #include "proto/lease.h"
 #include "proto/line.h"
 #include "proto/registry.h"
@@ -53,6 +54,8 @@ void server_tend(struct server *s)
         batch_go_on_all(s);
         desk_tend_all(s);
     }
+    if (s->journal != NULL) /* the end is not near */
+        journal_kick(s->journal);
 }
 
 bool server_has_more(const struct server *s)
@@ -65,6 +68,66 @@ static void start_desks(struct server *s)
     uv_timer_init(s->loop, &s->due_timer);
     s->due_timer.data = s;
     uv_unref((uv_handle_t *)&s->due_timer);
+}
+
+/* --- the journal ----------------------------------------------------------------------------- */
+
+/* By one of its threads. */
+static void tell_of_journal(void *arg)
+{
+    struct server *s = arg;
+    uv_async_send(&s->journal_told);
+}
+
+/* All durable objects have failed with it. */
+static void fail_durables(struct server *s)
+{
+    struct entry *e;
+    DL_FOREACH(s->entries, e)
+    {
+        if (e->busy || e->object.durable == NULL)
+            continue;
+        entry_look(e);
+        if (e->object.kind == OBJECT_QUEUE)
+            desk_tend_soon(e);
+    }
+}
+
+static void on_journal(uv_async_t *told)
+{
+    struct server *s = told->data;
+    held_release(s);
+    if (journal_failed(s->journal))
+        fail_durables(s);
+}
+
+static enum err open_journal(struct server *s, char why[SERVER_WHY])
+{
+    const struct server_options *o = &s->options;
+    const uint64_t group = o->journal_size / 4;
+    char damage[JOURNAL_WHY] = "";
+    s->journal_limits = journal_limits;
+    s->journal_limits.half = o->journal_size;
+    if (group < s->journal_limits.group)
+        s->journal_limits.group = group;
+    if (uv_async_init(s->loop, &s->journal_told, on_journal) != 0)
+        return ERR_EMFILE;
+    s->journal_told.data = s;
+    uv_unref((uv_handle_t *)&s->journal_told);
+    const struct journal_options options = {.data_dir = o->data_dir,
+                                            .paths = s->paths,
+                                            .limits = &s->journal_limits,
+                                            .node = o->node,
+                                            .adopts = o->adopts_journals,
+                                            .threads = true,
+                                            .notify = tell_of_journal,
+                                            .arg = s};
+    s->journal = journal_new(&options);
+    enum err e = s->journal == NULL ? ERR_ENOMEM : journal_start(s->journal, damage);
+    if (e != OK && e != ERR_LOCKED)
+        snprintf(why, SERVER_WHY, "the journal in %s/.emmap cannot be replayed: %s%s%s",
+                 o->data_dir, err_text(e), damage[0] != '\0' ? ": " : "", damage);
+    return e == ERR_LOCKED ? OK : e;
 }
 
 uint64_t server_now_ms(const struct server *s)
@@ -87,14 +150,17 @@ static uint64_t first_id_of_life(void)
 
 static void free_own(struct server *s)
 {
+    journal_free(s->journal);
     registry_free(s->registry);
     move_client_free(s->own);
     paths_close(s->paths);
     free(s);
 }
 
-enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened)
+enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened,
+                     char why[SERVER_WHY])
 {
+    why[0] = '\0';
     struct server *s = calloc(1, sizeof *s);
     if (s == NULL)
         return ERR_ENOMEM;
@@ -103,15 +169,16 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
         free(s);
         return e;
     }
+    guard_install();
+    s->loop = loop;
     s->own = move_client_new(s);
     s->options = *options;
     s->registry = registry_open(s);
-    if (s->own == NULL || s->registry == NULL) {
+    e = s->own == NULL || s->registry == NULL ? ERR_ENOMEM : open_journal(s, why);
+    if (e != OK) {
         free_own(s);
-        return ERR_ENOMEM;
+        return e;
     }
-    guard_install();
-    s->loop = loop;
     look_at_clock(s);
     s->next_id = first_id_of_life();
     s->next_watch = 1;
@@ -130,6 +197,10 @@ void server_rest(struct server *s)
         return;
     void (*stopped)(void *) = s->stopped;
     s->stopped = NULL;
+    held_release(s); /* all is durable, or will not be */
+    journal_free(s->journal);
+    s->journal = NULL;
+    uv_close((uv_handle_t *)&s->journal_told, NULL);
     uv_close((uv_handle_t *)&s->lag_timer, NULL);
     uv_close((uv_handle_t *)&s->due_timer, NULL);
     stopped(s->stopped_arg);
@@ -267,7 +338,7 @@ struct client *client_open(struct server *s, struct span node, const struct outl
 void client_release(struct client *c)
 {
     if (!c->gone || c->handle_count > 0 || c->pending_count > 0 || c->waiter_count > 0 ||
-        c->subscriber_count > 0 || c->ready_batches > 0 || c->holders != NULL)
+        c->subscriber_count > 0 || c->ready_batches > 0 || c->held_count > 0 || c->holders != NULL)
         return;
     DL_DELETE(c->server->clients, c);
     free(c->node);

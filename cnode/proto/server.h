@@ -28,6 +28,8 @@ struct server_options {
     uint32_t max_waiting;       /* requests of one client that wait for items */
     uint32_t max_subscribers;   /* of one client */
     size_t max_frame;           /* a reply, too, fits a frame */
+    uint64_t journal_size;      /* of a half of it */
+    bool adopts_journals;       /* that nobody holds, to open files that they have changes of */
 };
 
 /* What the engine needs of a connection. All are called on the loop thread, for a client that is
@@ -57,9 +59,12 @@ struct outlet {
     void (*traffic)(void *conn, uint64_t *in, uint64_t *out);
 };
 
-/* server_open fails where the data directory or an allowed prefix cannot be opened, or memory is
- * out. The options' strings must outlive the server. */
-enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened);
+/* server_open replays what an earlier daemon has left in the journal. It fails where the data
+ * directory or an allowed prefix cannot be opened, memory is out, or the journal is damaged: `why`
+ * says where then, else it is "". The options' strings must outlive the server. */
+enum { SERVER_WHY = 400 };
+enum err server_open(uv_loop_t *loop, const struct server_options *options, struct server **opened,
+                     char why[SERVER_WHY]);
 
 /* server_tend gives out what those who wait for items can have now: whoever sends the answers calls
  * it before the loop waits. server_has_more: something is left for the next turn, so that the loop

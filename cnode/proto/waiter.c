@@ -1,6 +1,6 @@
 #include "proto/waiter.h"
 
-#include "proto/call.h"
+#include "proto/held.h"
 #include "proto/lease.h"
 #include "proto/reply.h"
 
@@ -219,15 +219,36 @@ void waiter_wait_no_more(struct waiter *w)
     w->want.timeout_ms = 0;
 }
 
+/* What it gets may not be durable yet. */
+static bool hold(const struct waiter *w, struct span reply, bool failed)
+{
+    uint64_t group;
+    const struct request *r = &w->request;
+    const struct held_answer a = {.request = r,
+                                  .entry = w->entry,
+                                  .since_ns = uv_hrtime() - w->took_ns,
+                                  .failed = failed,
+                                  .reply = reply};
+    if (w->entry->busy || !held_must(w->entry, &group))
+        return false;
+    if (r->batch != NULL)
+        batch_shows(r->batch, group);
+    return r->batch == NULL && r->to.len > 0 && held_answer(&a, group);
+}
+
 static void answer(struct waiter *w, struct span reply, bool failed)
 {
     struct request r = w->request;
     if (w->gone)
         return;
+    const bool held = hold(w, reply, failed);
     const struct sample one = stats_sample(w->took_ns, uv_hrtime(), failed);
-    call_count(r.client, w->entry, &one);
+    if (!held)
+        call_count(r.client, w->entry, &one);
     leave(w);
-    if (r.batch != NULL)
+    if (held)
+        ;
+    else if (r.batch != NULL)
         batch_go_on(r.batch, reply);
     else if (r.to.len > 0)
         request_answer(&r, reply);
@@ -310,10 +331,8 @@ static struct lessee lessee_of(struct waiter *w)
 }
 
 /* {emmap_queue, Ref, Id, Attempt, Item}: of the last three `element` is a tuple. */
-static bool send_message(struct waiter *w, struct span element)
+static void put_message(struct buf *out, const struct waiter *w, struct span element)
 {
-    struct client *c = w->request.client;
-    struct buf *out = c->outlet.begin(c->conn, w->request.from);
     struct term t = term_in(element);
     term_tuple(&t);
     reply_tuple(out, 5);
@@ -321,6 +340,28 @@ static bool send_message(struct waiter *w, struct span element)
     reply_raw(out, w->request.to);
     for (int i = 0; i < 3; i++)
         reply_raw(out, term_any(&t));
+}
+
+static bool hold_message(const struct waiter *w, struct span element, uint64_t group)
+{
+    struct client *c = w->request.client;
+    struct buf term;
+    buf_init(&term, c->server->options.max_frame);
+    put_message(&term, w, element);
+    const bool held =
+        !term.failed && held_message(c, w->request.from, span_of(term.at, term.len), group);
+    buf_fini(&term);
+    return held;
+}
+
+static bool send_message(struct waiter *w, struct span element)
+{
+    struct client *c = w->request.client;
+    uint64_t group;
+    if (held_must(w->entry, &group))
+        return hold_message(w, element, group);
+    struct buf *out = c->outlet.begin(c->conn, w->request.from);
+    put_message(out, w, element);
     const bool fits = !out->failed;
     if (fits)
         c->outlet.end(c->conn);

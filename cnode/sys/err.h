@@ -36,7 +36,7 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_HELD, ERR_
     X(ENOTSUP, PLAIN, "enotsup", "not supported here")                                             \
     X(FIXED_SIZE, PLAIN, "fixed_size", "the size is fixed")                                        \
     X(ALIGNMENT, PLAIN, "alignment", "the position is not a multiple of 8")                        \
-    X(NEEDS_JOURNAL, DETAIL, "needs_journal", "a journal elsewhere has changes of the file")         \
+    X(NEEDS_JOURNAL, DETAIL, "needs_journal", "a journal elsewhere has changes of the file")       \
     X(LOCKED, HELD, "locked", "another program holds the file")                                    \
     X(SIZE_MISMATCH, DETAIL, "size_mismatch", "the file has another size")                         \
     X(FILE_HEADER, DETAIL, "invalid_file_header", "the file does not begin as it should")          \

@@ -234,7 +234,10 @@ static void wrong_openings_change_nothing(void **state)
     is(ask(&peer, "{open,\"f\",0,8,[{chmod,2541}]}"), "{error,{bad_option,{chmod,2541}}}");
     is(ask(&peer, "{open,\"f\",0,8,[fixed]}"), "{error,{bad_option,fixed}}");
     is(ask(&peer, "{open,\"f\",0,8,[{address,1}]}"), "{error,{bad_option,{address,1}}}");
-    is(ask(&peer, "{open,\"f\",0,8,[{durability,sync}]}"), "{error,enotsup}");
+    is(ask(&peer, "{open,\"f\",0,8,[{durability,never}]}"),
+       "{error,{bad_option,{durability,never}}}");
+    is(ask(&peer, "{open,\"f\",0,8,[private,{durability,sync}]}"),
+       "{error,{bad_option,durability}}");
     is(ask(&peer, "{open,\"/etc/passwd\",0,0,[read]}"), "{error,eacces}");
     is(ask(&peer, "{open,\"../x\",0,8,[create,write]}"), "{error,eacces}");
     is(ask(&peer, "{open,\"no/dir\",0,8,[create,write]}"), "{error,enoent}");

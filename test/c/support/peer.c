@@ -23,7 +23,8 @@ void host_init(struct host *h)
                                          .max_leases = 1000,
                                          .max_waiting = 100,
                                          .max_subscribers = 10,
-                                         .max_frame = 1 << 20};
+                                         .max_frame = 1 << 20,
+                                         .journal_size = 8 << 20};
     must(uv_loop_init(&h->loop) == 0);
     uv_prepare_init(&h->loop, &h->before_waiting);
     uv_idle_init(&h->loop, &h->awake);
@@ -49,7 +50,8 @@ static void before_waiting(uv_prepare_t *prepare)
 
 void host_open(struct host *h)
 {
-    assert_int_equal(server_open(&h->loop, &h->options, &h->server), OK);
+    char why[SERVER_WHY];
+    assert_int_equal(server_open(&h->loop, &h->options, &h->server, why), OK);
     uv_prepare_start(&h->before_waiting, before_waiting);
     h->stopped = false;
 }
