@@ -53,6 +53,8 @@ static struct held *held_new(struct client *c, size_t bytes, uint64_t group)
     s->held_group = h->group;
     c->held_count++;
     c->held_bytes += sizeof *h + bytes;
+    if (journal_failed(s->journal)) /* which it tells once: this is too late for that */
+        uv_async_send(&s->journal_told);
     DL_APPEND(s->held, h);
     return h;
 }

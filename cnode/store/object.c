@@ -296,11 +296,18 @@ static enum err lock(struct opening *o, bool alone)
     return OK;
 }
 
+/* Who has the file open tells more than whose journal it needs. */
+static enum err claim(struct opening *o)
+{
+    enum err e = journal_claim(o->journal, o->fd, o->needs);
+    return e == ERR_NEEDS_JOURNAL && lock(o, true) == ERR_LOCKED ? ERR_LOCKED : e;
+}
+
 /* The kind that an opening by name finds is not known before the file is mapped. */
 static enum err map_file(struct object *opened, struct opening *o)
 {
     struct stat st = {.st_size = 0};
-    enum err e = o->fd < 0 ? OK : journal_claim(o->journal, o->fd, o->needs);
+    enum err e = o->fd < 0 ? OK : claim(o);
     if (e == OK)
         e = lock(o, o->kind == OBJECT_QUEUE || o->durable);
     if (e == OK && o->fd >= 0 && os.fstat(o->fd, &st) != 0)

@@ -1,0 +1,409 @@
+/* Durable objects among clients: nobody is told what is not on the disk, many wait for one commit,
+ * and what the journal cannot take is an error for all. */
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "support/check.h"
+#include "support/peer.h"
+#include "sys/os.h"
+#include "sys/work.h"
+
+static struct host host;
+static struct peer peer;
+static struct peer other;
+static struct os real;
+
+/* Commits stop at a gate while it is shut: syncs of others than the loop. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t opened;
+    bool shut;
+    bool fails;
+    unsigned syncs;
+} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER};
+
+static int sync_at_gate(int fd)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.syncs++;
+    while (gate.shut)
+        pthread_cond_wait(&gate.opened, &gate.lock);
+    const bool fails = gate.fails;
+    pthread_mutex_unlock(&gate.lock);
+    if (fails)
+        errno = EIO;
+    return fails ? -1 : real.sync(fd);
+}
+
+static void set_gate(bool shut, bool fails)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.shut = shut;
+    gate.fails = fails;
+    pthread_cond_broadcast(&gate.opened);
+    pthread_mutex_unlock(&gate.lock);
+}
+
+static unsigned syncs(void)
+{
+    pthread_mutex_lock(&gate.lock);
+    const unsigned n = gate.syncs;
+    pthread_mutex_unlock(&gate.lock);
+    return n;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    real = os;
+    os.sync = sync_at_gate;
+    set_gate(false, false);
+    host_init(&host);
+    host.options.max_frame = 16 << 20;
+    host_open(&host);
+    peer_open(&peer, &host, "client@localhost");
+    peer_open(&other, &host, "other@localhost");
+    other.pid = 9;
+    other.next_ref = 1000;
+    return 0;
+}
+
+static void forget_messages(struct peer *p)
+{
+    while (p->first != NULL)
+        free(hear(p));
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    set_gate(false, gate.fails);
+    forget_messages(&peer);
+    forget_messages(&other);
+    peer_close(&peer);
+    peer_close(&other);
+    host_close(&host);
+    os = real;
+    return 0;
+}
+
+/* --- what they say -----------------------------------------------------------------------------
+ */
+
+static void is(const char *seen, const char *expected)
+{
+    assert_string_equal(seen, expected);
+}
+
+static uint64_t open_counters(struct peer *p)
+{
+    return opened(ask(p, "{open_counters,\"c\",4,[{durability,sync}]}"));
+}
+
+static uint64_t open_queue(struct peer *p)
+{
+    return opened(ask(p, "{open_queue,\"q\",0,[{durability,sync}]}"));
+}
+
+#define CALL(p, ...) call(p, make_term(__VA_ARGS__))
+
+static void hears(struct peer *p, const char *expected)
+{
+    struct message *m = hear(p);
+    is(reply_of(m), expected);
+    free(m);
+}
+
+/* All that can be done without a commit. */
+static void settle(void)
+{
+    for (int i = 0; i < 20; i++)
+        (void)anything(&peer);
+    while (work_pending > 0)
+        (void)anything(&peer);
+    for (int i = 0; i < 20; i++)
+        (void)anything(&peer);
+}
+
+static void nothing_is_heard(struct peer *p)
+{
+    settle();
+    assert_null(p->first);
+}
+
+/* --- answers -----------------------------------------------------------------------------------
+ */
+
+static void a_change_is_answered_when_it_is_durable(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    set_gate(true, false);
+    CALL(&peer, "{inc_counter,%" PRIu64 ",0,5}", c);
+    nothing_is_heard(&peer);
+    set_gate(false, false);
+    hears(&peer, "{ok,0}");
+}
+
+/* Neither who asks for the value, nor what it is by its name, nor what it was before. */
+static void nobody_sees_what_is_not_durable(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    const uint64_t theirs = opened(ask(&other, "{open_counters,\"c\",0}"));
+    set_gate(true, false);
+    CALL(&peer, "{inc_counter,%" PRIu64 ",0,5}", c);
+    CALL(&other, "{read_counter,%" PRIu64 ",0}", theirs);
+    CALL(&other, "{read_counter,%" PRIu64 ",3}", theirs);
+    CALL(&other, "{batch,[ping,{read_counters,\"c\"}]}");
+    nothing_is_heard(&other);
+    is(ask(&other, "ping"), "pong");
+    set_gate(false, false);
+    hears(&peer, "{ok,0}");
+    hears(&other, "{ok,5}");
+    hears(&other, "{ok,0}");
+    hears(&other, "{ok,[pong,{ok,[5,0,0,0]}]}");
+}
+
+static void other_objects_go_on(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    const uint64_t d = opened(ask(&peer, "{open_counters,\"d\",1}"));
+    set_gate(true, false);
+    CALL(&peer, "{inc_counter,%" PRIu64 ",0,5}", c);
+    settle();
+    is(ask(&other, "{read_counter,\"d\",0}"), "{ok,0}");
+    is(ask(&other, "{inc_counter,\"d\",0,1}"), "{ok,0}");
+    (void)d;
+    set_gate(false, false);
+    hears(&peer, "{ok,0}");
+}
+
+/* While one group is being written the next gathers: all of that with one sync. */
+static void many_wait_for_one_commit(void **state)
+{
+    (void)state;
+    enum { MANY = 50 };
+    const uint64_t c = open_counters(&peer);
+    unsigned before = syncs();
+    set_gate(true, false);
+    CALL(&peer, "{inc_counter,%" PRIu64 ",1}", c);
+    while (syncs() == before)
+        settle();
+    before = syncs();
+    for (int i = 0; i < MANY; i++) {
+        CALL(i % 2 == 0 ? &peer : &other, "{inc_counter,%s,0,1}", "\"c\"");
+        settle();
+    }
+    assert_int_equal(syncs(), before);
+    set_gate(false, false);
+    hears(&peer, "{ok,0}");
+    for (int i = 0; i < MANY; i++) {
+        char expected[32];
+        snprintf(expected, sizeof expected, "{ok,%d}", i);
+        hears(i % 2 == 0 ? &peer : &other, expected);
+    }
+    assert_int_equal(syncs(), before + 1);
+}
+
+static void a_batch_is_one_commit(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    const unsigned before = syncs();
+    is(ask(&peer, "{batch,[{inc_counter,%" PRIu64 ",0,1},{inc_counter,%" PRIu64 ",0,1},sync]}", c,
+           c),
+       "{ok,[{ok,0},{ok,1},ok]}");
+    assert_int_equal(syncs(), before + 1);
+    is(ask(&peer, "{sync,%" PRIu64 "}", c), "ok");
+    assert_int_equal(syncs(), before + 1); /* it is durable already */
+}
+
+static void a_barrier_waits_for_casts(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    set_gate(true, false);
+    tell(&peer, make_term("{'$gen_cast',{inc_counter,%" PRIu64 ",0,1}}", c));
+    CALL(&peer, "{barrier,%" PRIu64 "}", c);
+    nothing_is_heard(&peer);
+    set_gate(false, false);
+    hears(&peer, "{ok,1,0,none}");
+}
+
+/* --- deliveries --------------------------------------------------------------------------------
+ */
+
+static void an_item_is_delivered_when_it_is_durable(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer);
+    CALL(&other, "{pop_wait,\"q\",60000}");
+    settle();
+    set_gate(true, false);
+    CALL(&peer, "{push,%" PRIu64 ",item}", q);
+    nothing_is_heard(&peer);
+    nothing_is_heard(&other);
+    set_gate(false, false);
+    hears(&peer, "ok");
+    hears(&other, "{ok,item}");
+}
+
+static void a_subscriber_hears_what_is_durable(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer);
+    struct buf request;
+    buf_init(&request, 4096);
+    const struct span head = make_term("{subscribe,\"q\",x,10}");
+    const struct span x = make_term("x");
+    const struct span ten = make_term("10");
+    buf_put(&request, head.at, head.len - x.len - ten.len);
+    buf_put(&request, peer_ref(5).at, peer_ref(5).len);
+    buf_put(&request, ten.at, ten.len);
+    is(ask_term(&other, span_of(request.at, request.len)), "ok");
+    buf_fini(&request);
+    set_gate(true, false);
+    CALL(&peer, "{push,%" PRIu64 ",item}", q);
+    nothing_is_heard(&other);
+    set_gate(false, false);
+    hears(&peer, "ok");
+    struct message *m = hear(&other);
+    assert_non_null(strstr(show_term(span_of(m->bytes, m->len)), ",1,1,item}"));
+    free(m);
+}
+
+/* Its answers are dropped, what it sent is done. */
+static void a_peer_goes_while_its_answers_wait(void **state)
+{
+    (void)state;
+    struct peer third;
+    peer_open(&third, &host, "third@localhost");
+    const uint64_t c = open_counters(&peer);
+    set_gate(true, false);
+    CALL(&third, "{inc_counter,\"c\",0,7}");
+    settle();
+    peer_close(&third);
+    settle();
+    set_gate(false, false);
+    is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,7}");
+}
+
+/* --- failure -----------------------------------------------------------------------------------
+ */
+
+static void what_cannot_be_committed_is_an_error_for_all(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    const uint64_t q = open_queue(&peer);
+    is(ask(&peer, "{push,%" PRIu64 ",there}", q), "ok");
+    set_gate(true, true);
+    CALL(&peer, "{inc_counter,%" PRIu64 ",0,5}", c);
+    CALL(&other, "{read_counter,\"c\",0}");
+    CALL(&other, "{batch,[ping,{inc_counter,\"c\",0,1}]}");
+    CALL(&other, "{take,\"q\",60000}");
+    CALL(&other, "{take,\"q\",60000}");
+    settle();
+    set_gate(false, true);
+    hears(&peer, "{error,eio}");
+    for (int i = 0; i < 4; i++)
+        hears(&other, "{error,eio}");
+    is(ask(&peer, "{inc_counter,%" PRIu64 ",0,1}", c), "{error,eio}");
+    is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{error,eio}");
+    is(ask(&peer, "{sync,%" PRIu64 "}", c), "{error,eio}");
+    is(ask(&peer, "{push,%" PRIu64 ",x}", q), "{error,eio}");
+    is(ask(&other, "{open_counters,\"new\",1,[{durability,sync}]}"), "{error,eio}");
+    set_gate(false, false);
+    is(ask(&peer, "{inc_counter,%" PRIu64 ",0,1}", c), "{error,eio}"); /* it does not heal */
+    is(ask(&peer, "{open_counters,\"c\",4,[]}"), "{error,eio}");
+    const uint64_t d = opened(ask(&other, "{open_counters,\"d\",1}"));
+    is(ask(&other, "{inc_counter,%" PRIu64 ",0,1}", d), "{ok,0}"); /* others are well */
+}
+
+/* --- which objects -----------------------------------------------------------------------------
+ */
+
+static void the_strongest_handle_counts(void **state)
+{
+    (void)state;
+    const uint64_t plain = opened(ask(&peer, "{open_counters,\"c\",4}"));
+    const uint64_t durable = open_counters(&other);
+    const unsigned before = syncs();
+    is(ask(&peer, "{inc_counter,%" PRIu64 ",0,1}", plain), "{ok,0}");
+    assert_int_equal(syncs(), before + 1);
+    is(ask(&other, "{close,%" PRIu64 "}", durable), "ok");
+    const unsigned after = syncs();
+    is(ask(&peer, "{inc_counter,%" PRIu64 ",0,1}", plain), "{ok,1}");
+    assert_int_equal(syncs(), after);
+}
+
+static void a_queue_keeps_it_until_it_is_told_otherwise(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer);
+    is(ask(&peer, "{close,%" PRIu64 "}", q), "ok");
+    unsigned before = syncs();
+    is(ask(&peer, "{push,\"q\",a}"), "ok"); /* by its name */
+    assert_true(syncs() > before);
+    opened(ask(&peer, "{open_queue,\"q\",0,[{durability,default}]}"));
+    before = syncs();
+    is(ask(&peer, "{push,\"q\",b}"), "ok");
+    assert_int_equal(syncs(), before);
+}
+
+static void a_durable_object_is_alone(void **state)
+{
+    (void)state;
+    static const struct option {
+        const char *text;
+        const char *answer;
+    } refused[] = {
+        {"{open,\"f\",0,8,[create,write,private,{durability,sync}]}",
+         "{error,{bad_option,durability}}"},
+        {"{open,\"\",0,8,[anon,write,sync]}", "{error,{bad_option,durability}}"},
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        is(ask(&peer, "%s", refused[i].text), refused[i].answer);
+    struct host second;
+    struct peer stranger;
+    const uint64_t f = opened(ask(&peer, "{open,\"f\",0,8,[create,write,{durability,sync}]}"));
+    host_init(&second);
+    second.options.data_dir = host.dir;
+    second.options.node = "second@localhost";
+    host_open(&second);
+    peer_open(&stranger, &second, "stranger@localhost");
+    is(ask(&stranger, "{open,\"f\",0,8,[write]}"), "{error,{locked,<<\"emmap@localhost\">>}}");
+    is(ask(&stranger, "{open,\"g\",0,8,[create,write,{durability,sync}]}"),
+       "{error,{locked,<<\"emmap@localhost\">>}}");
+    is(ask(&peer, "{close,%" PRIu64 "}", f), "ok");
+    is(ask(&stranger, "{patomic_read_integer,%" PRIu64 ",0}",
+           opened(ask(&stranger, "{open,\"f\",0,8,[write]}"))),
+       "{ok,0}");
+    peer_close(&stranger);
+    host_close(&second);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        TEST(a_change_is_answered_when_it_is_durable),
+        TEST(nobody_sees_what_is_not_durable),
+        TEST(other_objects_go_on),
+        TEST(many_wait_for_one_commit),
+        TEST(a_batch_is_one_commit),
+        TEST(a_barrier_waits_for_casts),
+        TEST(an_item_is_delivered_when_it_is_durable),
+        TEST(a_subscriber_hears_what_is_durable),
+        TEST(a_peer_goes_while_its_answers_wait),
+        TEST(what_cannot_be_committed_is_an_error_for_all),
+        TEST(the_strongest_handle_counts),
+        TEST(a_queue_keeps_it_until_it_is_told_otherwise),
+        TEST(a_durable_object_is_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
