@@ -535,14 +535,17 @@ void journal_pass(struct durable *d, bool on)
     d->passed = on;
 }
 
-/* The file has all that was recorded before the group that gathers when its sync begins. */
+/* What was recorded so far must be in earlier groups than the floor names: else it would be stored
+ * again over what was not recorded. */
 enum err journal_floor(struct durable *d)
 {
     struct journal *j = d->journal;
     pthread_mutex_lock(&j->lock);
+    enum err e = wait_until(j, d->group);
     const uint64_t group = j->number;
     pthread_mutex_unlock(&j->lock);
-    enum err e = sync_and_cover(d);
+    if (e == OK)
+        e = sync_and_cover(d);
     pthread_mutex_lock(&j->lock);
     const struct entry_fields f = {.serial = d->serial, .kind = ENTRY_FLOOR, .offset = group};
     if (e == OK)

@@ -263,6 +263,27 @@ static void big_writes_pass_the_journal(void **state)
     object_close(&r);
 }
 
+/* What was recorded before, and is in the group that still gathers, must not be stored over it. */
+static void a_big_write_outlives_what_was_recorded_before(void **state)
+{
+    (void)state;
+    struct object r;
+    static uint8_t bytes[6000];
+    uint8_t seen[6000];
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    memset(bytes, 1, sizeof bytes);
+    assert_int_equal(region_write(&r, 0, bytes, 100), OK);
+    memset(bytes, 2, sizeof bytes);
+    assert_int_equal(region_write(&r, 0, bytes, sizeof bytes), OK);
+    kill_all((struct object *[]){&r}, 1);
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    assert_int_equal(region_read(&r, 0, seen, sizeof seen), OK);
+    assert_memory_equal(seen, bytes, sizeof bytes);
+    object_close(&r);
+}
+
 int main(void)
 {
     static int threads;
@@ -275,6 +296,7 @@ int main(void)
         TEST(halves_are_used_again),
         TEST(a_durable_queue_survives),
         TEST(big_writes_pass_the_journal),
+        TEST(a_big_write_outlives_what_was_recorded_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
