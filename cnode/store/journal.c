@@ -904,30 +904,54 @@ static enum err enter(struct durable *d)
     return e;
 }
 
+static enum err mark(struct durable *d)
+{
+    const struct journal *j = d->journal;
+    struct mark mark = {.serial = d->serial};
+    memcpy(mark.uuid, j->halves.uuid, sizeof mark.uuid);
+    snprintf(mark.dir, sizeof mark.dir, "%s", j->path);
+    return mark_write(d->object->map.fd, &mark);
+}
+
+/* It is not durable after all. Its mark must not stay without a journal that knows it. */
+static void undo_enter(struct durable *d)
+{
+    struct journal *j = d->journal;
+    const bool is_plain = mark_remove(d->object->map.fd) == OK;
+    pthread_mutex_lock(&j->lock);
+    while (d->pins > 0)
+        wait_for_change(j);
+    d->object = NULL;
+    if (is_plain)
+        take_out(d);
+    pthread_mutex_unlock(&j->lock);
+    if (is_plain)
+        member_free(d);
+}
+
+/* The journal knows it before the mark says so: whenever the end comes, the next start can take
+ * the mark away. */
 enum err journal_join(struct journal *j, struct object *o, const char *path,
                       char owner[JOURNAL_OWNER])
 {
-    struct mark mark = {.serial = 0};
     enum err e = prepare(j, owner);
     if (e != OK)
         return e;
     struct durable *d = member_new(j, o, path);
     if (d == NULL)
         return ERR_ENOMEM;
-    memcpy(mark.uuid, j->halves.uuid, sizeof mark.uuid);
-    mark.serial = d->serial;
-    snprintf(mark.dir, sizeof mark.dir, "%s", j->path);
     e = map_sync(&o->map);
     if (e == OK)
-        e = mark_write(o->map.fd, &mark);
-    if (e == OK)
         e = enter(d);
-    if (e == OK) {
-        o->durable = d;
-        return OK;
+    if (e != OK) {
+        member_free(d);
+        return e;
     }
-    (void)mark_remove(o->map.fd);
-    member_free(d);
+    e = mark(d);
+    if (e == OK)
+        o->durable = d;
+    else
+        undo_enter(d);
     return e;
 }
 

@@ -54,7 +54,7 @@ enum err mark_write(int fd, const struct mark *m)
 
 enum err mark_remove(int fd)
 {
-    if (os.remove_attribute(fd, JOURNAL_ATTRIBUTE) != 0 && errno != ENODATA)
+    if (os.remove_attribute(fd, JOURNAL_ATTRIBUTE) != 0 && errno != ENODATA && errno != ENOTSUP)
         return last_error();
     return os.sync_all(fd) == 0 ? OK : last_error();
 }
