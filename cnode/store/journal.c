@@ -59,13 +59,15 @@ struct journal {
     uint64_t other_last; /* last group of the other half, 0: it may be used */
     struct gather gathers[2];
     unsigned gathering;
-    uint64_t number; /* of the group that gathers */
+    uint64_t generation; /* of the half that is written */
+    uint64_t number;     /* of the group that gathers */
     uint64_t durable;
     uint64_t wanted; /* to be committed as soon as can be */
     struct durable *members;
     uint64_t opens; /* bytes of the records that a half begins with */
     bool half_full; /* the other half is to be retired */
-    bool stopping;
+    bool stopping;  /* the committer; it may wait for the retirer, which ends after it */
+    bool stopped;
     bool has_threads;
     pthread_t committer, retirer;
     uint64_t groups, records, bytes, syncs;
@@ -86,23 +88,33 @@ static enum journal_state state_of(struct journal *j)
 
 /* --- failure --------------------------------------------------------------------------------- */
 
+static bool has_failed(struct durable *d)
+{
+    pthread_mutex_lock(&d->journal->lock);
+    const bool failed = d->failed;
+    pthread_mutex_unlock(&d->journal->lock);
+    return failed;
+}
+
+/* Who calls has it pinned, or has the object. */
 static void fail_object(struct durable *d, const char *what)
 {
+    pthread_mutex_lock(&d->journal->lock);
     d->failed = true;
-    if (d->object != NULL)
-        d->object->failed = true;
+    pthread_mutex_unlock(&d->journal->lock);
+    d->object->failed = true;
     log_error("\"%s\": %s: it is read-only until it is opened again", d->name, what);
 }
 
 static void fail(struct journal *j, enum err why, const char *what)
 {
     struct durable *d;
-    log_error("the journal in %s: %s: %s: durable objects are read-only until the daemon starts "
-              "again",
-              j->path, what, err_text(why));
     pthread_mutex_lock(&j->lock);
-    j->state = JOURNAL_FAILED;
-    j->why = why;
+    const bool is_first = j->state == JOURNAL_READY;
+    if (is_first) {
+        j->state = JOURNAL_FAILED;
+        j->why = why;
+    }
     DL_FOREACH(j->members, d)
     {
         if (d->object != NULL)
@@ -110,6 +122,10 @@ static void fail(struct journal *j, enum err why, const char *what)
     }
     pthread_cond_broadcast(&j->changed);
     pthread_mutex_unlock(&j->lock);
+    if (is_first)
+        log_error("the journal in %s: %s: %s: durable objects are read-only until the daemon "
+                  "starts again",
+                  j->path, what, err_text(why));
 }
 
 static void notify(const struct journal *j)
@@ -123,8 +139,9 @@ static void notify(const struct journal *j)
 static enum err sync_file(struct durable *d)
 {
     pthread_mutex_lock(&d->syncs);
-    enum err e = d->failed || d->object == NULL ? ERR_EIO : map_sync(&d->object->map);
-    if (e != OK && !d->failed)
+    const bool failed = has_failed(d);
+    enum err e = failed ? ERR_EIO : map_sync(&d->object->map);
+    if (e != OK && !failed)
         fail_object(d, "fdatasync");
     pthread_mutex_unlock(&d->syncs);
     return e == OK ? OK : ERR_EIO;
@@ -264,14 +281,14 @@ static uint8_t *with_opens(struct journal *j, const struct gather *g, uint64_t *
     pthread_mutex_lock(&j->lock);
     *len = g->len + j->opens;
     uint8_t *group = malloc(halves_size_of(&j->halves, *len));
-    uint8_t *to = group + sizeof(struct group_fields);
+    uint8_t *to = group == NULL ? NULL : group + sizeof(struct group_fields);
     *count = g->count;
     DL_FOREACH(j->members, d)
     {
         const struct entry_fields f = open_entry(d);
         if (group != NULL)
             to = put_entry(to, &f, d->name);
-        *count += group != NULL;
+        (*count)++;
     }
     pthread_mutex_unlock(&j->lock);
     if (group != NULL)
@@ -338,6 +355,7 @@ static void commit(struct journal *j)
     if (e == OK)
         j->durable = number;
     const struct half *f = &j->halves.half[j->halves.current];
+    j->generation = f->generation;
     j->half_full = j->other_last > 0 && f->end > f->size / 2;
     pthread_cond_broadcast(&j->changed);
 }
@@ -370,7 +388,7 @@ static void *run_retirer(void *arg)
 {
     struct journal *j = arg;
     pthread_mutex_lock(&j->lock);
-    while (!j->stopping) {
+    while (!j->stopped) {
         if (!j->half_full || j->state != JOURNAL_READY) {
             wait_for_change(j);
             continue;
@@ -593,10 +611,9 @@ void journal_look_at(struct journal *j, struct journal_info *info)
 {
     const struct durable *d;
     pthread_mutex_lock(&j->lock);
-    const struct half *f = &j->halves.half[j->halves.current];
     *info = (struct journal_info){.state = j->state,
                                   .half_size = j->options.limits->half,
-                                  .generation = f->generation,
+                                  .generation = j->generation,
                                   .groups = j->groups,
                                   .records = j->records,
                                   .bytes = j->bytes,
@@ -695,8 +712,18 @@ static enum err begin_anew(struct halves *h, uint64_t greatest)
     return halves_turn(h, 2, greatest + 1);
 }
 
+static void end_thread(struct journal *j, bool *stop, pthread_t thread)
+{
+    pthread_mutex_lock(&j->lock);
+    *stop = true;
+    pthread_cond_broadcast(&j->changed);
+    pthread_mutex_unlock(&j->lock);
+    pthread_join(thread, NULL);
+}
+
 static enum err start_threads(struct journal *j)
 {
+    j->stopping = j->stopped = false;
     if (!j->options.threads)
         return OK;
     if (pthread_create(&j->committer, NULL, run_committer, j) != 0)
@@ -705,12 +732,7 @@ static enum err start_threads(struct journal *j)
         j->has_threads = true;
         return OK;
     }
-    pthread_mutex_lock(&j->lock);
-    j->stopping = true;
-    pthread_cond_broadcast(&j->changed);
-    pthread_mutex_unlock(&j->lock);
-    pthread_join(j->committer, NULL);
-    j->stopping = false;
+    end_thread(j, &j->stopping, j->committer);
     return ERR_ENOMEM;
 }
 
@@ -758,10 +780,13 @@ static enum err start_locked(struct journal *j, bool make, char why[JOURNAL_WHY]
     if (e != OK)
         return e;
     const struct half *f = &j->halves.half[j->halves.current];
+    pthread_mutex_lock(&j->lock);
+    j->generation = f->generation;
     j->number = f->first_group;
     j->durable = j->wanted = j->number - 1;
     j->other_last = 0;
     j->gathering = 0;
+    pthread_mutex_unlock(&j->lock);
     return start_threads(j);
 }
 
@@ -794,12 +819,8 @@ static void stop_threads(struct journal *j)
 {
     if (!j->has_threads)
         return;
-    pthread_mutex_lock(&j->lock);
-    j->stopping = true;
-    pthread_cond_broadcast(&j->changed);
-    pthread_mutex_unlock(&j->lock);
-    pthread_join(j->committer, NULL);
-    pthread_join(j->retirer, NULL);
+    end_thread(j, &j->stopping, j->committer);
+    end_thread(j, &j->stopped, j->retirer);
     j->has_threads = false;
 }
 
@@ -960,7 +981,7 @@ static enum err settle_file(struct durable *d)
 {
     struct journal *j = d->journal;
     const struct entry_fields f = {.serial = d->serial, .kind = ENTRY_CLOSE};
-    enum err e = d->failed || journal_failed(j) ? ERR_EIO : journal_wait(j, d->group);
+    enum err e = has_failed(d) || journal_failed(j) ? ERR_EIO : journal_wait(j, d->group);
     if (e == OK)
         e = sync_and_cover(d);
     if (e != OK)

@@ -224,6 +224,115 @@ static void without_attributes_nothing_is_durable(void **state)
     object_close(&c);
 }
 
+/* --- syncs that fail ------------------------------------------------------------------------- */
+
+/* Of the files with this inode, while it is not 0. */
+static _Atomic(ino_t) bad_inode;
+static atomic_uint bad_syncs;
+
+static int sync_some(int fd)
+{
+    struct stat st;
+    if (real.fstat(fd, &st) == 0 && st.st_ino == bad_inode) {
+        bad_syncs++;
+        errno = EIO;
+        return -1;
+    }
+    return real.sync(fd);
+}
+
+/* In place before there are threads. */
+static void start_with_bad_syncs(void)
+{
+    bad_inode = 0;
+    bad_syncs = 0;
+    os.sync = sync_some;
+    start();
+}
+
+static ino_t inode_of(const char *name)
+{
+    struct stat st;
+    assert_int_equal(stat(folder_file(dir, name), &st), 0);
+    return st.st_ino;
+}
+
+/* An object whose file cannot be synced when a half is to be used again: its records are kept, the
+ * others go on, and opening it again, now or in the next life, stores them. */
+static void begin_failing(struct object *bad, struct object *c)
+{
+    start_with_bad_syncs();
+    open_durable(bad, "bad", OBJECT_COUNTERS);
+    open_durable(c, "c", OBJECT_COUNTERS);
+    add(bad, 2, 11);
+    turn_with(c);
+    add(bad, 2, 22);
+    commit(bad);
+    bad_inode = inode_of("bad");
+    turn_with(c);
+    turn_with(c);
+    assert_true(bad->failed && !c->failed && bad_syncs == 1 && kept_files() > 0);
+    lose_counter("bad", 2);
+}
+
+static void what_cannot_be_synced_is_kept_for_its_next_opening(void **state)
+{
+    (void)state;
+    struct object bad;
+    struct object c;
+    int64_t old;
+    begin_failing(&bad, &c);
+    assert_int_equal(counter_put(&bad, 2, WORD_ADD, 1, &old), ERR_EIO);
+    assert_int_equal(try_again(&bad, "bad", OBJECT_COUNTERS, true), ERR_EIO);
+    bad_inode = 0;
+    assert_int_equal(try_again(&bad, "bad", OBJECT_COUNTERS, true), OK);
+    assert_true(value(&bad, 2) == 33 && !bad.failed);
+    assert_int_equal(kept_files(), 0);
+    add(&bad, 2, 1);
+    commit(&bad);
+    KILL(&bad, &c);
+    start();
+    open_durable(&bad, "bad", OBJECT_COUNTERS);
+    assert_true(value(&bad, 2) == 34);
+    object_close(&bad);
+}
+
+static void what_cannot_be_synced_is_kept_for_the_next_life(void **state)
+{
+    (void)state;
+    struct object bad;
+    struct object c;
+    begin_failing(&bad, &c);
+    KILL(&bad, &c);
+    bad_inode = 0;
+    start();
+    assert_int_equal(kept_files(), 0);
+    open_durable(&bad, "bad", OBJECT_COUNTERS);
+    assert_true(value(&bad, 2) == 33);
+    object_close(&bad);
+}
+
+/* Closed meanwhile, too. */
+static void what_cannot_be_synced_when_closed_is_kept(void **state)
+{
+    (void)state;
+    struct object bad;
+    struct object c;
+    struct journal_info info;
+    begin_failing(&bad, &c);
+    object_close(&bad);
+    turn_with(&c);
+    journal_look_at(journal, &info);
+    assert_true(info.objects == 1 && info.kept == 1);
+    assert_int_equal(try_open(&bad, "bad", OBJECT_COUNTERS, true), ERR_NEEDS_JOURNAL);
+    bad_inode = 0;
+    open_durable(&bad, "bad", OBJECT_COUNTERS);
+    assert_true(value(&bad, 2) == 33);
+    assert_int_equal(kept_files(), 0);
+    object_close(&bad);
+    object_close(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +343,9 @@ int main(void)
         BOTH(big_writes_pass_the_journal),
         BOTH(a_big_write_outlives_what_was_recorded_before),
         BOTH(without_attributes_nothing_is_durable),
+        BOTH(what_cannot_be_synced_is_kept_for_its_next_opening),
+        BOTH(what_cannot_be_synced_is_kept_for_the_next_life),
+        BOTH(what_cannot_be_synced_when_closed_is_kept),
         ALONE(a_kill_at_any_step_of_opening_leaves_a_file_that_opens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
