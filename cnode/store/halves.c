@@ -76,14 +76,26 @@ static bool has_data(const struct halves *h, const struct half *f)
     return read_all(f->fd, &group, sizeof group, h->limits->page) && !is_zero(&group, sizeof group);
 }
 
+/* The header is whole, but not the file. */
+static bool was_cut(const struct half *f, const struct half_fields *fields)
+{
+    return fields->hash == header_hash(fields) && fields->size != f->size;
+}
+
 static enum err read_header(struct halves *h, struct half *f)
 {
     struct half_fields fields;
     struct stat st;
     f->state = HALF_BAD;
-    if (os.fstat(f->fd, &st) != 0 || !read_all(f->fd, &fields, sizeof fields, 0))
+    f->last_group = 0;
+    f->end = h->limits->page;
+    if (os.fstat(f->fd, &st) != 0)
         return last_error();
     f->size = (uint64_t)st.st_size;
+    if (f->size <= h->limits->page)
+        return OK; /* they are made whole */
+    if (!read_all(f->fd, &fields, sizeof fields, 0))
+        return last_error();
     const bool good = memcmp(fields.magic, JOURNAL_MAGIC, sizeof fields.magic) == 0 &&
                       fields.hash == header_hash(&fields) && fields.version == JOURNAL_VERSION &&
                       fields.size == f->size && fields.generation > 0 && fields.first_group > 0;
@@ -91,12 +103,11 @@ static enum err read_header(struct halves *h, struct half *f)
         f->state = HALF_GOOD;
         f->generation = fields.generation;
         f->first_group = fields.first_group;
-        memcpy(h->uuid, fields.uuid, sizeof h->uuid);
-    } else if (!has_data(h, f)) {
+        memcpy(f->uuid, fields.uuid, sizeof f->uuid);
+        f->last_group = f->first_group - 1;
+    } else if (!was_cut(f, &fields) && !has_data(h, f)) {
         f->state = HALF_NEW;
     }
-    f->last_group = f->first_group - 1;
-    f->end = h->limits->page;
     return OK;
 }
 
@@ -121,10 +132,12 @@ enum err half_open(struct halves *h, struct half *f, const char *name)
     if (f->fd < 0)
         return last_error();
     enum err e = read_header(h, f);
-    if (e != OK)
+    if (e != OK) {
         os.close(f->fd);
-    if (e != OK)
         f->fd = -1;
+    }
+    if (!is_zero(h->uuid, sizeof h->uuid) && memcmp(f->uuid, h->uuid, sizeof h->uuid) != 0)
+        f->state = HALF_BAD;
     return e;
 }
 
@@ -143,16 +156,32 @@ static uint64_t first_group_in(const struct halves *h, const struct half *f, uin
 
 /* Where one header is bad, the groups tell what it was. One that was being written when the power
  * went: the half before the good one, which still can be replayed. Groups of a generation after
- * the good one must not be passed over. */
+ * the good one must not be passed over: the next one, or where a start came between the one after
+ * it. */
 static enum err settle_bad(struct halves *h, unsigned i, char why[JOURNAL_WHY])
 {
     struct half *bad = &h->half[i];
     const struct half *good = &h->half[!i];
-    if (good->state != HALF_GOOD || first_group_in(h, bad, good->generation + 1) != 0)
+    if (bad->size != h->limits->half && (good->state != HALF_GOOD || bad->size != good->size))
+        return damaged(why, i, bad->size, "the file has another size than it was made with");
+    if (good->state != HALF_GOOD || first_group_in(h, bad, good->generation + 1) != 0 ||
+        first_group_in(h, bad, good->generation + 2) != 0)
         return damaged(why, i, 0, "the header is not whole, and there are groups behind it");
     bad->generation = good->generation - 1;
     bad->first_group = first_group_in(h, bad, bad->generation);
     bad->state = bad->first_group > 0 ? HALF_GOOD : HALF_NEW;
+    return OK;
+}
+
+static enum err settle_uuid(struct halves *h, char why[JOURNAL_WHY])
+{
+    const struct half *f = h->half;
+    if (f[0].state == HALF_GOOD && f[1].state == HALF_GOOD &&
+        memcmp(f[0].uuid, f[1].uuid, sizeof f[0].uuid) != 0)
+        return damaged(why, 1, 0, "it is of another journal than j0");
+    for (unsigned i = 0; i < 2; i++)
+        if (f[i].state == HALF_GOOD)
+            memcpy(h->uuid, f[i].uuid, sizeof h->uuid);
     return OK;
 }
 
@@ -171,6 +200,8 @@ enum err halves_open(struct halves *h, int dir, const struct journal_limits *lim
     for (unsigned i = 0; i < 2 && e == OK; i++)
         if (found[i] == ERR_ENOENT && h->half[!i].state != HALF_NEW)
             e = damaged(why, i, 0, "the file is missing");
+    if (e == OK)
+        e = settle_uuid(h, why);
     for (unsigned i = 0; i < 2 && e == OK; i++)
         if (found[i] == OK && h->half[i].state == HALF_BAD)
             e = settle_bad(h, i, why);
@@ -288,7 +319,8 @@ static enum err read_group(const struct halves *h, const struct half *f, uint64_
         return ERR_EMPTY;
     if (!read_all(f->fd, g, sizeof *g, at))
         return last_error();
-    if (g->number == 0 || g->len == 0 || g->len > f->size - at - sizeof *g || g->len % 8 != 0)
+    if (g->number == 0 || g->len == 0 || g->len > f->size - at - sizeof *g || g->len % 8 != 0 ||
+        g->zero != 0 || g->count > g->len / sizeof(struct entry_fields))
         return ERR_EMPTY;
     uint8_t *bytes = malloc(g->len);
     if (bytes == NULL)
@@ -377,6 +409,12 @@ static enum err find_later(const struct halves *h, const struct half *f, bool *f
     return e;
 }
 
+enum err half_check(const struct halves *h, struct half *f, bool *later)
+{
+    enum err e = halves_walk(h, f, NULL, NULL);
+    return e == OK ? find_later(h, f, later) : e;
+}
+
 enum err halves_check(struct halves *h, char why[JOURNAL_WHY], unsigned *file, uint64_t *offset)
 {
     unsigned order[2];
@@ -395,25 +433,30 @@ enum err halves_check(struct halves *h, char why[JOURNAL_WHY], unsigned *file, u
     return later ? damaged(why, newer, *offset, "a group is damaged, and later ones are not") : e;
 }
 
-/* Zeros over the fields of each later group, or they would be found again; in an older half the
- * newer one goes, too. */
+/* Zeros over the fields of each group from there on, or they would be found again. */
+static enum err wipe_groups(const struct halves *h, const struct half *f, uint64_t offset)
+{
+    static const uint8_t zeros[sizeof(struct group_fields)];
+    enum err e = OK;
+    for (uint64_t at = offset; e == OK && at + sizeof zeros <= f->size; at += h->limits->page)
+        e = write_all(f->fd, zeros, sizeof zeros, at);
+    return e == OK && os.sync(f->fd) != 0 ? last_error() : e;
+}
+
+/* In an older half the newer one goes, too: first, for with its header it would be missed. */
 enum err halves_cut(struct halves *h, unsigned file, uint64_t offset)
 {
     static const uint8_t zeros[sizeof(struct half_fields)];
-    const struct half *f = &h->half[file];
-    enum err e = OK;
-    for (uint64_t at = offset; e == OK && at + sizeof(struct group_fields) <= f->size;
-         at += h->limits->page)
-        e = write_all(f->fd, zeros, sizeof(struct group_fields), at);
-    if (e == OK && os.sync(f->fd) != 0)
-        e = last_error();
-    if (e != OK || file == h->current)
-        return e;
     const struct half *newer = &h->half[h->current];
-    e = write_all(newer->fd, zeros, sizeof zeros, 0);
-    if (e == OK)
-        e = write_all(newer->fd, zeros, sizeof(struct group_fields), h->limits->page);
-    return e == OK && os.sync(newer->fd) != 0 ? last_error() : e;
+    enum err e = OK;
+    if (file != h->current) {
+        e = wipe_groups(h, newer, h->limits->page);
+        if (e == OK)
+            e = write_all(newer->fd, zeros, sizeof zeros, 0);
+        if (e == OK && os.sync(newer->fd) != 0)
+            e = last_error();
+    }
+    return e == OK ? wipe_groups(h, &h->half[file], offset) : e;
 }
 
 bool halves_fit(const struct halves *h, uint64_t len)

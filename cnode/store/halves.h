@@ -20,6 +20,7 @@ enum half_state { HALF_NEW, HALF_GOOD, HALF_BAD };
 struct half {
     int fd;
     enum half_state state;
+    uint8_t uuid[JOURNAL_UUID];
     uint64_t size;
     uint64_t generation;
     uint64_t first_group;
@@ -49,7 +50,8 @@ void halves_close(struct halves *h);
 /* The halves that count, older first: how many. */
 unsigned halves_in_order(const struct halves *h, unsigned order[2]);
 
-/* One file of the journal, by name: that of a half, or one that was kept. */
+/* One file of the journal, by name: that of a half, or one that was kept. HALF_BAD, too, where it
+ * is no file of this journal. */
 enum err half_open(struct halves *h, struct half *f, const char *name);
 
 /* A record as it was read. */
@@ -63,6 +65,9 @@ struct entry_view {
  * an error; last_group and end are known then. `visit` NULL: none. */
 typedef enum err entry_visit(void *arg, const struct entry_view *entry);
 enum err halves_walk(const struct halves *h, struct half *f, entry_visit *visit, void *arg);
+
+/* half_check walks to the end of a file: does a later group stand anywhere behind it? */
+enum err half_check(const struct halves *h, struct half *f, bool *later);
 
 /* halves_check: have those that count been walked to their ends? ERR_DAMAGED: something is damaged
  * before; `why` names file and offset, *file and *offset are where to cut. */
