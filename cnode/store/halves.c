@@ -92,6 +92,7 @@ static enum err read_header(struct halves *h, struct half *f)
     if (os.fstat(f->fd, &st) != 0)
         return last_error();
     f->size = (uint64_t)st.st_size;
+    f->kept = st.st_nlink > 1;
     if (f->size <= h->limits->page)
         return OK; /* they are made whole */
     if (!read_all(f->fd, &fields, sizeof fields, 0))

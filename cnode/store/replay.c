@@ -29,10 +29,12 @@ enum err mark_read(int fd, struct mark *m)
 {
     uint8_t bytes[MARK_HEAD + PATH_MAX];
     const ssize_t n = os.get_attribute(fd, JOURNAL_ATTRIBUTE, bytes, sizeof bytes - 1);
-    if (n < 0)
-        return errno == ENODATA || errno == ENOTSUP ? ERR_ENOENT : last_error();
+    if (n < 0 && (errno == ENODATA || errno == ENOTSUP))
+        return ERR_ENOENT;
+    if (n < 0 && errno != ERANGE)
+        return last_error();
     *m = (struct mark){.serial = 0};
-    if ((size_t)n < MARK_HEAD)
+    if (n < MARK_HEAD)
         return OK; /* of nobody */
     memcpy(m->uuid, bytes, JOURNAL_UUID);
     memcpy(&m->serial, bytes + JOURNAL_UUID, sizeof m->serial);
@@ -64,7 +66,8 @@ enum err mark_remove(int fd)
 struct member {
     UT_hash_handle hh; /* by serial */
     uint32_t serial;
-    uint64_t floor; /* records of earlier groups count no more */
+    uint64_t floor;  /* records of earlier groups count no more */
+    unsigned halves; /* with records of it: a bit each */
     bool closed;
     bool has_writes;
     int fd; /* -1: not opened, or not to be written */
@@ -78,6 +81,7 @@ struct source {
     struct source *next, *prev;
     struct half file;
     uint32_t only; /* 0: of all objects */
+    unsigned bit;  /* of a half */
     char name[64];
 };
 
@@ -85,8 +89,8 @@ struct replay {
     struct halves *halves;
     struct source *sources; /* by generation */
     struct member *members;
-    uint32_t only; /* 0: all */
-    uint32_t source_only;
+    uint32_t only;               /* 0: all */
+    const struct source *source; /* that is read */
     uint64_t greatest;
 };
 
@@ -99,22 +103,23 @@ static struct member *member_of(struct replay *r, uint32_t serial)
 
 static bool concerns(const struct replay *r, uint32_t serial)
 {
-    return (r->only == 0 || serial == r->only) && (r->source_only == 0 || serial == r->source_only);
+    const uint32_t only = r->source->only;
+    return (r->only == 0 || serial == r->only) && (only == 0 || serial == only);
 }
 
-static enum err enter(struct replay *r, const struct entry_view *v)
+static enum err enter(struct replay *r, uint32_t serial, struct span name)
 {
-    if (member_of(r, v->fields.serial) != NULL)
+    if (member_of(r, serial) != NULL)
         return OK;
     struct member *m = calloc(1, sizeof *m);
-    char *name = strndup((const char *)v->data.at, v->data.len);
-    if (m == NULL || name == NULL) {
+    char *copy = strndup((const char *)name.at, name.len);
+    if (m == NULL || copy == NULL) {
         free(m);
-        free(name);
+        free(copy);
         return ERR_ENOMEM;
     }
-    m->serial = v->fields.serial;
-    m->name = name;
+    m->serial = serial;
+    m->name = copy;
     m->fd = -1;
     HASH_ADD(hh, r->members, serial, sizeof m->serial, m);
     return OK;
@@ -126,11 +131,15 @@ static enum err learn(void *arg, const struct entry_view *v)
     r->greatest = v->group > r->greatest ? v->group : r->greatest;
     if (!concerns(r, v->fields.serial))
         return OK;
-    if (v->fields.kind == ENTRY_OPEN)
-        return enter(r, v);
+    if (v->fields.kind == ENTRY_OPEN) {
+        const enum err e = enter(r, v->fields.serial, v->data);
+        if (e != OK)
+            return e;
+    }
     struct member *m = member_of(r, v->fields.serial);
     if (m == NULL)
         return OK;
+    m->halves |= r->source->bit;
     if (v->fields.kind == ENTRY_FLOOR && v->fields.offset > m->floor)
         m->floor = v->fields.offset;
     m->closed |= v->fields.kind == ENTRY_CLOSE;
@@ -154,7 +163,7 @@ static void open_member(struct replay *r, const struct paths *paths, struct memb
     struct mark mark;
     int fd = -1;
     enum err e = path_open(paths, m->name, O_RDWR, &fd);
-    if (e != OK && e != ERR_ENOENT && e != ERR_NOT_REGULAR) {
+    if (e != OK && e != ERR_ENOENT && e != ERR_ENOTDIR && e != ERR_NOT_REGULAR) {
         fail(m, e, "open");
         return;
     }
@@ -252,6 +261,30 @@ static bool kept_serial(const char *name, uint32_t *serial)
     return sscanf(name, "kept-%" SCNu64 "-%" SCNu32 "%c", &generation, serial, &rest) == 2;
 }
 
+/* Without it later records would be stored where its own are missing. */
+static enum err spoil(struct replay *r, uint32_t serial, const char *name, enum err why)
+{
+    log_error("the kept journal %s cannot be read: %s: its object stays as it is", name,
+              err_text(why));
+    enum err e = enter(r, serial, span_of(name, strlen(name)));
+    if (e == OK)
+        member_of(r, serial)->failed = ERR_DAMAGED;
+    return e;
+}
+
+static enum err open_kept(struct replay *r, struct source *s)
+{
+    bool later = false;
+    enum err e = half_open(r->halves, &s->file, s->name);
+    if (e == OK && s->file.state == HALF_GOOD)
+        e = half_check(r->halves, &s->file, &later);
+    if (e == OK && (s->file.state != HALF_GOOD || later))
+        e = ERR_DAMAGED;
+    if (e != OK && s->file.fd >= 0)
+        os.close(s->file.fd);
+    return e;
+}
+
 static void add_kept(void *arg, const char *name)
 {
     struct kept *k = arg;
@@ -264,17 +297,15 @@ static void add_kept(void *arg, const char *name)
         k->e = ERR_ENOMEM;
         return;
     }
-    k->e = half_open(k->r->halves, &s->file, name);
-    if (k->e != OK || s->file.state != HALF_GOOD) {
-        log_error("the kept journal %s cannot be read", name);
-        if (k->e == OK)
-            os.close(s->file.fd);
-        free(s);
-        return;
-    }
     s->only = serial;
     snprintf(s->name, sizeof s->name, "%s", name);
-    DL_APPEND(k->r->sources, s);
+    const enum err e = open_kept(k->r, s);
+    if (e == OK) {
+        DL_APPEND(k->r->sources, s);
+        return;
+    }
+    free(s);
+    k->e = spoil(k->r, serial, name, e);
 }
 
 static enum err add_half(struct replay *r, unsigned i)
@@ -283,6 +314,7 @@ static enum err add_half(struct replay *r, unsigned i)
     if (s == NULL)
         return ERR_ENOMEM;
     s->file = r->halves->half[i];
+    s->bit = 1U << i;
     DL_APPEND(r->sources, s);
     return OK;
 }
@@ -306,7 +338,7 @@ static enum err walk(struct replay *r, entry_visit *visit)
     enum err e = OK;
     DL_FOREACH(r->sources, s)
     {
-        r->source_only = s->only;
+        r->source = s;
         e = halves_walk(r->halves, &s->file, visit, r);
         if (e != OK)
             break;
@@ -321,7 +353,8 @@ static enum err keep(struct replay *r, const struct member *m)
     const unsigned n = halves_in_order(r->halves, order);
     enum err e = OK;
     for (unsigned i = 0; i < n && e == OK; i++)
-        e = halves_keep(r->halves, order[i], m->serial);
+        if ((m->halves & 1U << order[i]) != 0)
+            e = halves_keep(r->halves, order[i], m->serial);
     return e;
 }
 
@@ -388,7 +421,7 @@ enum err replay_all(struct halves *h, const struct paths *paths, uint64_t *great
         e = walk(&r, learn);
     HASH_ITER(hh, r.members, m, next)
     {
-        if (e == OK)
+        if (e == OK && m->failed == OK)
             open_member(&r, paths, m);
         measure(m);
     }
