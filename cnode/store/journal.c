@@ -37,6 +37,8 @@ struct durable {
     struct journal *journal;
     struct object *object; /* NULL: closed, and what it has here is kept */
     enum object_kind kind;
+    dev_t dev; /* of its file: a copy may bear its mark, too */
+    ino_t ino;
     uint32_t serial;
     uint64_t group; /* with its last record */
     uint64_t first; /* with the first that its file may not have; 0: none */
@@ -651,31 +653,63 @@ struct journal *journal_new(const struct journal_options *options)
 
 static const char owner_attribute[] = "user.emmap.owner";
 
-/* The directory and the lock. ERR_ENOENT: there is no journal; with `make` there is one then. */
-static enum err lock_dir(const struct journal_options *o, const char *path, bool make, int *dir,
-                         int *lock, char owner[JOURNAL_OWNER])
+/* Durable when it returns. */
+static enum err make_dir(const struct journal_options *o, const char *path)
 {
-    owner[0] = '\0';
-    if (make && os.make_dir(AT_FDCWD, path, 0700) != 0 && errno != EEXIST)
+    if (os.make_dir(AT_FDCWD, path, 0700) != 0 && errno != EEXIST)
         return last_error();
-    *dir = os.open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
-    if (*dir < 0)
+    const int fd = os.open(AT_FDCWD, o->data_dir, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
         return last_error();
-    *lock = os.open_beneath(*dir, "lock", O_RDWR | O_NOFOLLOW, 0);
-    if (*lock < 0 && errno == ENOENT && make)
-        *lock = os.open_beneath(*dir, "lock", O_RDWR | O_CREAT | O_EXCL, 0600);
-    enum err e = *lock < 0 ? last_error() : OK;
-    if (e == OK && os.lock_exclusive(*lock) != 0) {
-        const ssize_t n = os.get_attribute(*lock, owner_attribute, owner, JOURNAL_OWNER - 1);
+    const enum err e = os.sync_all(fd) == 0 ? OK : last_error();
+    os.close(fd);
+    return e;
+}
+
+static int open_lock(int dir, bool make)
+{
+    int fd = os.open_beneath(dir, "lock", O_RDWR | O_NOFOLLOW, 0);
+    if (fd < 0 && errno == ENOENT && make)
+        fd = os.open_beneath(dir, "lock", O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0 && errno == EEXIST) /* another one was faster */
+        fd = os.open_beneath(dir, "lock", O_RDWR | O_NOFOLLOW, 0);
+    return fd;
+}
+
+static enum err take_lock(int lock, const char *node, char owner[JOURNAL_OWNER])
+{
+    if (os.lock_exclusive(lock) != 0) {
+        const enum err e = last_error();
+        const ssize_t n = os.get_attribute(lock, owner_attribute, owner, JOURNAL_OWNER - 1);
         owner[n > 0 ? n : 0] = '\0';
-        e = ERR_LOCKED;
-    } else if (e == OK && o->node != NULL) {
-        (void)os.set_attribute(*lock, owner_attribute, o->node, strlen(o->node));
+        return e;
+    }
+    if (node != NULL)
+        (void)os.set_attribute(lock, owner_attribute, node, strlen(node));
+    return OK;
+}
+
+/* The directory and the lock, which is made where somebody has removed it from a journal of ours.
+ * ERR_ENOENT: there is no journal; with `make` there is a directory for it then. */
+static enum err lock_dir(const struct journal *j, const char *path, bool make, int *dir, int *lock,
+                         char owner[JOURNAL_OWNER])
+{
+    const bool is_ours = strcmp(path, j->path) == 0;
+    owner[0] = '\0';
+    *lock = -1;
+    enum err e = make ? make_dir(&j->options, path) : OK;
+    *dir = e == OK ? os.open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0) : -1;
+    if (e == OK && *dir < 0)
+        e = last_error();
+    if (e == OK) {
+        *lock = open_lock(*dir, is_ours);
+        e = *lock < 0 ? last_error() : take_lock(*lock, j->options.node, owner);
     }
     if (e != OK) {
         if (*lock >= 0)
             os.close(*lock);
-        os.close(*dir);
+        if (*dir >= 0)
+            os.close(*dir);
         *dir = *lock = -1;
     }
     return e;
@@ -793,7 +827,7 @@ static enum err start_locked(struct journal *j, bool make, char why[JOURNAL_WHY]
 static enum err start(struct journal *j, bool make, char why[JOURNAL_WHY],
                       char owner[JOURNAL_OWNER])
 {
-    enum err e = lock_dir(&j->options, j->path, make, &j->dir, &j->lock_fd, owner);
+    enum err e = lock_dir(j, j->path, make, &j->dir, &j->lock_fd, owner);
     if (e == OK)
         e = start_locked(j, make, why);
     if (e != OK)
@@ -886,6 +920,8 @@ static struct durable *member_new(struct journal *j, struct object *o, const cha
     d->journal = j;
     d->object = o;
     d->kind = o->kind;
+    d->dev = o->dev;
+    d->ino = o->ino;
     memcpy(d->name, path, strlen(path) + 1);
     pthread_mutex_init(&d->syncs, NULL);
     pthread_mutex_lock(&j->lock);
@@ -1026,13 +1062,21 @@ static struct durable *member_of(const struct journal *j, uint32_t serial)
     return d;
 }
 
+static bool is_file_of(const struct durable *d, int fd)
+{
+    struct stat st;
+    return os.fstat(fd, &st) == 0 && st.st_dev == d->dev && st.st_ino == d->ino;
+}
+
 /* Of one that has failed: what was committed is stored, and it is a plain file. */
 static enum err reclaim(struct journal *j, uint32_t serial, const struct object *o, int fd)
 {
     pthread_mutex_lock(&j->lock);
     struct durable *d = member_of(j, serial);
-    const bool is_known = d != NULL && j->state == JOURNAL_READY && d->object == o;
-    enum err e = is_known ? wait_until(j, d->group) : ERR_EIO;
+    const bool is_known = d != NULL && d->object == o && is_file_of(d, fd);
+    enum err e = is_known ? wait_until(j, d->group) : ERR_NEEDS_JOURNAL;
+    if (j->state != JOURNAL_READY)
+        e = ERR_EIO;
     pthread_mutex_unlock(&j->lock);
     if (e != OK)
         return e;
@@ -1054,7 +1098,7 @@ enum err journal_reclaim(struct object *o)
     enum err e = reclaim(d->journal, d->serial, o, o->map.fd);
     if (e == OK)
         o->durable = NULL;
-    return e == ERR_ENOENT ? ERR_EIO : e;
+    return e == ERR_NEEDS_JOURNAL || e == ERR_ENOENT ? ERR_EIO : e;
 }
 
 /* The journal of a daemon that is no more. */
@@ -1066,7 +1110,7 @@ static enum err adopt(const struct journal *j, const char *path)
     uint64_t greatest = 0;
     int dir;
     int lock;
-    enum err e = lock_dir(&j->options, path, false, &dir, &lock, owner);
+    enum err e = lock_dir(j, path, false, &dir, &lock, owner);
     if (e != OK)
         return e;
     e = halves_open(&h, dir, j->options.limits, why);
@@ -1088,6 +1132,29 @@ static enum err adopt(const struct journal *j, const char *path)
     return e;
 }
 
+/* Two openings at once may meet the same journal. */
+static enum err adopt_alone(const struct journal *j, const char *path)
+{
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&one_at_a_time);
+    const enum err e = adopt(j, path);
+    pthread_mutex_unlock(&one_at_a_time);
+    return e;
+}
+
+static bool is_of(struct journal *j, const struct mark *m)
+{
+    const enum journal_state state = state_of(j);
+    return (state == JOURNAL_READY || state == JOURNAL_FAILED) &&
+           memcmp(m->uuid, j->halves.uuid, sizeof m->uuid) == 0;
+}
+
+static enum err reclaim_closed(struct journal *j, uint32_t serial, int fd)
+{
+    const enum err e = reclaim(j, serial, NULL, fd);
+    return e == OK || e == ERR_EIO ? e : ERR_NEEDS_JOURNAL;
+}
+
 enum err journal_claim(struct journal *j, int fd, char dir[PATH_MAX])
 {
     struct mark mark;
@@ -1097,11 +1164,9 @@ enum err journal_claim(struct journal *j, int fd, char dir[PATH_MAX])
     snprintf(dir, PATH_MAX, "%s", mark.dir);
     if (j == NULL)
         return ERR_NEEDS_JOURNAL;
-    const bool ours =
-        state_of(j) == JOURNAL_READY && memcmp(mark.uuid, j->halves.uuid, sizeof mark.uuid) == 0;
-    if (ours)
-        return reclaim(j, mark.serial, NULL, fd) == OK ? OK : ERR_NEEDS_JOURNAL;
-    if (!j->options.adopts || strcmp(mark.dir, j->path) == 0 || adopt(j, mark.dir) != OK)
+    if (is_of(j, &mark))
+        return reclaim_closed(j, mark.serial, fd);
+    if (!j->options.adopts || strcmp(mark.dir, j->path) == 0 || adopt_alone(j, mark.dir) != OK)
         return ERR_NEEDS_JOURNAL;
     return mark_read(fd, &mark) == ERR_ENOENT ? OK : ERR_NEEDS_JOURNAL;
 }

@@ -50,7 +50,8 @@ enum err journal_join(struct journal *j, struct object *o, const char *path,
 enum err journal_leave(struct object *o);
 
 /* journal_claim: may a file be opened, as far as journals go? What one of them has of it is stored
- * there first, if that is ours or can be had. ERR_NEEDS_JOURNAL: `dir` has it. */
+ * there first, if that is ours or can be had. ERR_NEEDS_JOURNAL: `dir` has it; ERR_EIO: it is
+ * ours, and has failed, or the file has. */
 enum err journal_claim(struct journal *j, int fd, char dir[PATH_MAX]);
 
 /* journal_reclaim: the same of an object that failed: it leaves, with what was recorded of it. */

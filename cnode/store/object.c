@@ -300,7 +300,7 @@ static enum err lock(struct opening *o, bool alone)
 static enum err claim(struct opening *o)
 {
     enum err e = journal_claim(o->journal, o->fd, o->needs);
-    return e == ERR_NEEDS_JOURNAL && lock(o, true) == ERR_LOCKED ? ERR_LOCKED : e;
+    return e == ERR_NEEDS_JOURNAL && lock(o, false) == ERR_LOCKED ? ERR_LOCKED : e;
 }
 
 /* The kind that an opening by name finds is not known before the file is mapped. */
@@ -443,6 +443,15 @@ static enum err allow_writes(struct object *object, struct opening *o)
     return map_allow_writes(&object->map, fd);
 }
 
+/* What the journal has of an object that failed, durable or just not any more. */
+static enum err reclaim(struct object *object, struct opening *o)
+{
+    if (object->durable == NULL)
+        return object->map.fd < 0 ? OK : journal_claim(o->journal, object->map.fd, o->needs);
+    o->durable |= object->kind != OBJECT_QUEUE;
+    return journal_reclaim(object);
+}
+
 /* The file is mapped already; another program may have given it another size since. */
 static enum err attach_again(struct object *object, struct opening *o)
 {
@@ -453,10 +462,8 @@ static enum err attach_again(struct object *object, struct opening *o)
     if (e == OK && o->write && !object->map.writable)
         e = allow_writes(object, o);
     object_drop(o);
-    if (e == OK && object->failed && object->durable != NULL) {
-        o->durable |= object->kind != OBJECT_QUEUE;
-        e = journal_reclaim(object);
-    }
+    if (e == OK && object->failed)
+        e = reclaim(object, o);
     if (e != OK)
         return e;
     return object->kind == OBJECT_QUEUE || o->kind == OBJECT_QUEUE ? settle_queue_again(object, o)

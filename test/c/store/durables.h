@@ -129,6 +129,7 @@ static inline struct opening opening_of(const char *path, enum object_kind kind,
                             .n = kind == OBJECT_COUNTERS ? 8 : 0,
                             .queue = sync ? &durable : &nothing,
                             .now_ms = NOW_MS,
+                            .node = "a@b",
                             .journal = journal,
                             .durable = sync && kind != OBJECT_QUEUE,
                             .fd = -1};

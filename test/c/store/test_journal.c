@@ -324,12 +324,495 @@ static void what_cannot_be_synced_when_closed_is_kept(void **state)
     turn_with(&c);
     journal_look_at(journal, &info);
     assert_true(info.objects == 1 && info.kept == 1);
-    assert_int_equal(try_open(&bad, "bad", OBJECT_COUNTERS, true), ERR_NEEDS_JOURNAL);
+    assert_int_equal(try_open(&bad, "bad", OBJECT_COUNTERS, true), ERR_EIO);
     bad_inode = 0;
     open_durable(&bad, "bad", OBJECT_COUNTERS);
     assert_true(value(&bad, 2) == 33);
     assert_int_equal(kept_files(), 0);
     object_close(&bad);
+    object_close(&c);
+}
+
+/* A copy bears the mark, too, but is another file. */
+static void a_copy_gets_nothing_of_what_was_kept(void **state)
+{
+    (void)state;
+    struct object bad;
+    struct object c;
+    struct mark m;
+    begin_failing(&bad, &c);
+    object_close(&bad);
+    assert_int_equal(mark_of("bad", &m), OK);
+    const int fd = open(folder_file(dir, "copy"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && ftruncate(fd, 80) == 0);
+    assert_int_equal(mark_write(fd, &m), OK);
+    close(fd);
+    struct object copy;
+    assert_int_equal(try_open(&copy, "copy", OBJECT_REGION, false), ERR_NEEDS_JOURNAL);
+    bad_inode = 0;
+    open_durable(&bad, "bad", OBJECT_COUNTERS);
+    assert_true(value(&bad, 2) == 33);
+    object_close(&bad);
+    object_close(&c);
+}
+
+/* Not durable any more, but not synced either: what was committed is stored by the next opening,
+ * which makes it plain, and no later start stores it once more. */
+static void what_cannot_be_relaxed_is_reclaimed(void **state)
+{
+    (void)state;
+    struct object c;
+    struct mark m;
+    int64_t old;
+    start_with_bad_syncs();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    add(&c, 0, 5);
+    bad_inode = inode_of("c");
+    assert_int_equal(object_relax(&c), ERR_EIO);
+    assert_int_equal(counter_put(&c, 0, WORD_ADD, 1, &old), ERR_EIO);
+    lose_counter("c", 0);
+    assert_int_equal(try_again(&c, "c", OBJECT_COUNTERS, false), ERR_EIO);
+    bad_inode = 0;
+    assert_int_equal(try_again(&c, "c", OBJECT_COUNTERS, false), OK);
+    assert_true(value(&c, 0) == 5 && c.durable == NULL);
+    assert_int_equal(mark_of("c", &m), ERR_ENOENT);
+    add(&c, 0, 1);
+    KILL(&c);
+    start();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    assert_true(value(&c, 0) == 6);
+    object_close(&c);
+}
+
+/* --- the journal itself fails ---------------------------------------------------------------- */
+
+static atomic_bool halves_bad_sync;
+static atomic_bool halves_bad_write;
+
+static bool is_half(int fd)
+{
+    struct stat st;
+    struct stat half;
+    if (real.fstat(fd, &st) != 0)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/.emmap/j%d", dir, i);
+        if (stat(path, &half) == 0 && half.st_ino == st.st_ino)
+            return true;
+    }
+    return false;
+}
+
+static int sync_halves(int fd)
+{
+    if (halves_bad_sync && is_half(fd)) {
+        errno = EIO;
+        return -1;
+    }
+    return real.sync(fd);
+}
+
+static ssize_t write_halves(int fd, const void *bytes, size_t n, off_t at)
+{
+    if (halves_bad_write && is_half(fd)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return real.write_at(fd, bytes, n, at);
+}
+
+/* Everything that was acknowledged before is there in the next life; nothing was after. */
+static void fail_journal(atomic_bool *bad)
+{
+    struct object c;
+    struct object r;
+    struct object d;
+    struct journal_info info;
+    int64_t old;
+    os.sync = sync_halves;
+    os.write_at = write_halves;
+    halves_bad_sync = halves_bad_write = false;
+    start();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    open_durable(&r, "r", OBJECT_REGION);
+    add(&c, 0, 7);
+    commit(&c);
+    const uint64_t durable = object_group(&c);
+    *bad = true;
+    add(&c, 0, 1);
+    assert_int_equal(journal_wait(journal, object_group(&c)), ERR_EIO);
+    *bad = false;
+    assert_int_equal(journal_look(journal, object_group(&c)), ERR_EIO);
+    assert_int_equal(journal_look(journal, durable), OK);
+    assert_true(journal_failed(journal) && journal_has_room(journal));
+    assert_true(c.failed && r.failed);
+    assert_int_equal(counter_put(&c, 0, WORD_ADD, 1, &old), ERR_EIO);
+    assert_int_equal(region_write(&r, 0, "x", 1), ERR_EIO);
+    assert_int_equal(object_sync(&c), ERR_EIO);
+    assert_int_equal(object_resize(&r, REGION / 2), ERR_EIO);
+    assert_int_equal(try_again(&c, "c", OBJECT_COUNTERS, true), ERR_EIO);
+    assert_int_equal(try_open(&d, "d", OBJECT_COUNTERS, true), ERR_EIO);
+    journal_kick(journal);
+    assert_int_equal(object_relax(&r), ERR_EIO);
+    object_close(&c);
+    object_close(&r);
+    assert_int_equal(try_open(&c, "c", OBJECT_COUNTERS, false), ERR_EIO);
+    assert_int_equal(try_open(&d, "d", OBJECT_COUNTERS, false), OK);
+    object_close(&d);
+    journal_look_at(journal, &info);
+    assert_true(info.state == JOURNAL_FAILED && info.objects == 0);
+    stop();
+    lose_counter("c", 0);
+    start();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    assert_true(value(&c, 0) == 7 || value(&c, 0) == 8);
+    object_close(&c);
+}
+
+static void a_half_that_cannot_be_synced_ends_the_journal(void **state)
+{
+    (void)state;
+    fail_journal(&halves_bad_sync);
+}
+
+static void a_half_that_cannot_be_written_ends_the_journal(void **state)
+{
+    (void)state;
+    fail_journal(&halves_bad_write);
+}
+
+/* --- making, and who has it ------------------------------------------------------------------ */
+
+static void nothing_is_made_before_something_is_durable(void **state)
+{
+    (void)state;
+    struct object c;
+    struct stat st;
+    struct journal_info info;
+    start();
+    assert_int_equal(try_open(&c, "c", OBJECT_COUNTERS, false), OK);
+    object_close(&c);
+    journal_look_at(journal, &info);
+    assert_int_equal(info.state, JOURNAL_NONE);
+    stop();
+    assert_int_equal(stat(folder_file(dir, ".emmap"), &st), -1);
+}
+
+static atomic_bool disk_is_full;
+
+static int allocate_some(int fd, off_t offset, off_t len)
+{
+    if (disk_is_full) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return real.allocate(fd, offset, len);
+}
+
+static void a_full_disk_makes_no_journal(void **state)
+{
+    (void)state;
+    struct object c;
+    struct journal_info info;
+    os.allocate = allocate_some;
+    disk_is_full = false;
+    start();
+    assert_int_equal(try_open(&c, "c", OBJECT_COUNTERS, false), OK);
+    disk_is_full = true;
+    assert_int_equal(try_again(&c, "c", OBJECT_COUNTERS, true), ERR_ENOSPC);
+    add(&c, 0, 1);
+    journal_look_at(journal, &info);
+    assert_true(info.state == JOURNAL_NONE && c.durable == NULL && !c.failed);
+    disk_is_full = false;
+    assert_int_equal(try_again(&c, "c", OBJECT_COUNTERS, true), OK);
+    assert_non_null(c.durable);
+    disk_is_full = true; /* halves have their space */
+    turn_with(&c);
+    turn_with(&c);
+    turn_with(&c);
+    object_close(&c);
+}
+
+static void a_lock_that_was_removed_is_no_lost_journal(void **state)
+{
+    (void)state;
+    struct object c;
+    start();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    add(&c, 0, 3);
+    commit(&c);
+    KILL(&c);
+    lose_counter("c", 0);
+    assert_int_equal(unlink(folder_file(dir, ".emmap/lock")), 0);
+    start();
+    assert_int_equal(try_open(&c, "c", OBJECT_COUNTERS, false), OK);
+    assert_true(value(&c, 0) == 3);
+    object_close(&c);
+}
+
+/* Two daemons of one directory: the second has no durable objects until the first has gone. */
+static void a_journal_has_one_daemon(void **state)
+{
+    (void)state;
+    struct object c;
+    struct object d;
+    struct journal_info info;
+    char why[JOURNAL_WHY];
+    start();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    struct journal *const first = journal;
+    journal = journal_in(dir, false);
+    assert_int_equal(journal_start(journal, why), ERR_LOCKED);
+    journal_look_at(journal, &info);
+    assert_int_equal(info.state, JOURNAL_LOCKED);
+    for (int sync = 0; sync < 2; sync++) {
+        struct opening o = opening_of(folder_file(dir, "c"), OBJECT_COUNTERS, sync);
+        d = (struct object){.map.fd = -1};
+        assert_int_equal(try_attach(&d, &o), ERR_LOCKED);
+        assert_string_equal(o.owner, "a@b");
+    }
+    struct opening o = opening_of(folder_file(dir, "d"), OBJECT_COUNTERS, true);
+    d = (struct object){.map.fd = -1};
+    assert_int_equal(try_attach(&d, &o), ERR_LOCKED);
+    assert_string_equal(o.owner, "a@b");
+    object_close(&c);
+    journal_free(first);
+    open_durable(&d, "d", OBJECT_COUNTERS);
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    object_close(&c);
+    object_close(&d);
+}
+
+/* --- regions --------------------------------------------------------------------------------- */
+
+/* What a resize has cut off does not come back, and what is there now is right. */
+static void a_durable_region_is_resized_and_replayed(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[4096];
+    struct object r;
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    fill(&r, 0, 1, 1024);
+    fill(&r, 6144, 1, 2048);
+    assert_int_equal(object_resize(&r, 4096), OK);
+    fill(&r, 1024, 2, 8);
+    assert_int_equal(object_resize(&r, REGION), OK);
+    fill(&r, 4096, 3, 8);
+    commit(&r);
+    KILL(&r);
+    overwrite("r", zeros, 8, 4096);
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    assert_filled(&r, 0, 1, 1024);
+    assert_filled(&r, 1024, 2, 8);
+    assert_filled(&r, 4096, 3, 8);
+    assert_filled(&r, 4104, 0, REGION - 4104);
+    assert_int_equal(object_resize(&r, 16), OK);
+    KILL(&r);
+    start();
+    assert_int_equal(try_open(&r, "r", OBJECT_REGION, false), OK);
+    assert_filled(&r, 0, 1, 16);
+    assert_filled(&r, 16, 0, REGION - 16);
+    object_close(&r);
+}
+
+static void a_region_is_default_then_durable_then_default(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[64];
+    struct object r;
+    struct mark m;
+    start();
+    assert_int_equal(try_open(&r, "r", OBJECT_REGION, false), OK);
+    fill(&r, 0, 1, 64);
+    assert_int_equal(try_again(&r, "r", OBJECT_REGION, true), OK);
+    const struct durable *const joined = r.durable;
+    assert_non_null(joined);
+    assert_int_equal(try_again(&r, "r", OBJECT_REGION, true), OK); /* a second handle */
+    assert_int_equal(try_again(&r, "r", OBJECT_REGION, false), OK);
+    assert_ptr_equal(r.durable, joined);
+    const int fd = open(folder_file(dir, "r"), O_RDWR | O_CLOEXEC);
+    assert_int_equal(os.lock_shared(fd), -1);
+    fill(&r, 64, 2, 64);
+    commit(&r);
+    assert_int_equal(object_relax(&r), OK);
+    assert_int_equal(object_relax(&r), OK);
+    assert_null(r.durable);
+    assert_int_equal(os.lock_shared(fd), 0);
+    close(fd);
+    assert_int_equal(mark_of("r", &m), ERR_ENOENT);
+    KILL(&r);
+    overwrite("r", zeros, sizeof zeros, 64);
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    assert_filled(&r, 64, 0, 64); /* no record of it counts */
+    assert_filled(&r, 0, 1, 64);
+    object_close(&r);
+}
+
+/* Another program has the file open: its stores would be undone. */
+static void a_file_that_others_hold_does_not_become_durable(void **state)
+{
+    (void)state;
+    struct object r;
+    struct mark m;
+    start();
+    assert_int_equal(try_open(&r, "r", OBJECT_REGION, false), OK);
+    const int fd = open(folder_file(dir, "r"), O_RDWR | O_CLOEXEC);
+    assert_int_equal(os.lock_shared(fd), 0);
+    assert_int_equal(try_again(&r, "r", OBJECT_REGION, true), ERR_LOCKED);
+    assert_null(r.durable);
+    assert_int_equal(mark_of("r", &m), ERR_ENOENT);
+    fill(&r, 0, 1, 8);
+    close(fd);
+    assert_int_equal(try_again(&r, "r", OBJECT_REGION, true), OK);
+    assert_non_null(r.durable);
+    object_close(&r);
+}
+
+/* Far more than a buffer holds while nobody waits for a commit; by words and bytes, so that some
+ * are joined to one record and some are not. */
+static void more_than_a_group_is_recorded_at_once(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[72];
+    struct object r;
+    uint8_t model[8192] = {0};
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    for (unsigned i = 0; i < 5000; i++) {
+        const uint64_t pos = i * 8 % 8000;
+        const size_t len = i % 7 == 0 ? i % 100 + 1 : 8;
+        uint8_t bytes[100];
+        memset(bytes, (int)i, len);
+        memcpy(model + pos, bytes, len);
+        assert_int_equal(region_write(&r, pos, bytes, len), OK);
+    }
+    commit(&r);
+    KILL(&r);
+    overwrite("r", zeros, sizeof zeros, 4990 * 8 % 8000); /* the last ones: no half is full since */
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    uint8_t seen[8192];
+    assert_int_equal(region_read(&r, 0, seen, sizeof seen), OK);
+    assert_memory_equal(seen, model, sizeof seen);
+    object_close(&r);
+}
+
+/* --- queues ---------------------------------------------------------------------------------- */
+
+static const struct turn now = {.now_ms = NOW_MS, .may_wait = true};
+
+static void push(struct object *q, size_t len)
+{
+    static uint8_t item[100000];
+    uint64_t first;
+    const struct span s = span_of(item, len);
+    assert_int_equal(queue_push(q, &now, &s, 1, &first), OK);
+}
+
+static uint64_t items(struct object *q)
+{
+    struct queue_info info;
+    queue_look(q, &info);
+    return info.items;
+}
+
+static enum err configure(struct object *q, bool durable)
+{
+    const struct queue_change change = {.given = QUEUE_DURABLE, .to.durable = durable};
+    struct opening o = opening_of(folder_file(dir, "q"), OBJECT_QUEUE, false);
+    o.queue = &change;
+    return try_attach(q, &o);
+}
+
+static void a_queue_is_durable_until_its_option_says_otherwise(void **state)
+{
+    (void)state;
+    struct object q;
+    struct mark m;
+    start();
+    assert_int_equal(try_open(&q, "q", OBJECT_QUEUE, false), OK);
+    push(&q, 10);
+    assert_int_equal(configure(&q, true), OK);
+    push(&q, 10);
+    assert_int_equal(object_sync(&q), OK);
+    KILL(&q);
+    start();
+    assert_int_equal(try_open(&q, "q", OBJECT_QUEUE, false), OK);
+    assert_true(q.durable != NULL && items(&q) == 2);
+    push(&q, 10);
+    assert_int_equal(configure(&q, false), OK);
+    assert_null(q.durable);
+    assert_int_equal(mark_of("q", &m), ERR_ENOENT);
+    push(&q, 10);
+    object_close(&q);
+    stop();
+    start();
+    assert_int_equal(try_open(&q, "q", OBJECT_QUEUE, false), OK);
+    assert_true(q.durable == NULL && items(&q) == 4);
+    object_close(&q);
+}
+
+/* Longer than a record of the journal, than a group, than a half. */
+static void big_items_are_pushed_and_survive(void **state)
+{
+    (void)state;
+    struct object q;
+    start();
+    open_durable(&q, "q", OBJECT_QUEUE);
+    for (size_t len = 1000; len <= 100000; len = len * 10)
+        push(&q, len);
+    assert_int_equal(object_sync(&q), OK);
+    KILL(&q);
+    start();
+    assert_int_equal(try_open(&q, "q", OBJECT_QUEUE, false), OK);
+    assert_int_equal(items(&q), 3);
+    for (size_t len = 1000; len <= 100000; len = len * 10) {
+        struct record r;
+        assert_int_equal(queue_front(&q, &now, &r), OK);
+        assert_int_equal(r.bytes.len, len);
+        assert_int_equal(queue_pop(&q, &now, &r), OK);
+    }
+    object_close(&q);
+}
+
+/* --- damage ---------------------------------------------------------------------------------- */
+
+static void damage_refuses_the_start_and_is_cut_out(void **state)
+{
+    (void)state;
+    struct object c;
+    struct halves h;
+    char why[JOURNAL_WHY];
+    unsigned file;
+    uint64_t offset;
+    start();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    for (int i = 0; i < 5; i++) {
+        add(&c, 0, 1);
+        commit(&c);
+    }
+    KILL(&c);
+    lose_counter("c", 0);
+    static const uint8_t ones[8] = {255, 255, 255, 255, 255, 255, 255, 255};
+    /* groups: the opening's, then one each */
+    overwrite(".emmap/j1", ones, sizeof ones, 512 * 4 + 40);
+    assert_int_equal(try_start(why), ERR_DAMAGED);
+    assert_true(strncmp(why, "j1, offset 2048: ", strlen("j1, offset 2048: ")) == 0);
+    stop();
+    const int fd = open(folder_file(dir, ".emmap"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(halves_open(&h, fd, &small, why), OK);
+    assert_int_equal(halves_walk(&h, &h.half[h.current], NULL, NULL), OK);
+    assert_int_equal(halves_check(&h, why, &file, &offset), ERR_DAMAGED);
+    assert_int_equal(halves_cut(&h, file, offset), OK);
+    halves_close(&h);
+    close(fd);
+    start();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    assert_true(value(&c, 0) == 2);
     object_close(&c);
 }
 
@@ -346,6 +829,21 @@ int main(void)
         BOTH(what_cannot_be_synced_is_kept_for_its_next_opening),
         BOTH(what_cannot_be_synced_is_kept_for_the_next_life),
         BOTH(what_cannot_be_synced_when_closed_is_kept),
+        BOTH(a_copy_gets_nothing_of_what_was_kept),
+        BOTH(what_cannot_be_relaxed_is_reclaimed),
+        BOTH(a_half_that_cannot_be_synced_ends_the_journal),
+        BOTH(a_half_that_cannot_be_written_ends_the_journal),
+        ALONE(nothing_is_made_before_something_is_durable),
+        BOTH(a_full_disk_makes_no_journal),
+        ALONE(a_lock_that_was_removed_is_no_lost_journal),
+        BOTH(a_journal_has_one_daemon),
+        BOTH(a_durable_region_is_resized_and_replayed),
+        BOTH(a_region_is_default_then_durable_then_default),
+        BOTH(a_file_that_others_hold_does_not_become_durable),
+        BOTH(more_than_a_group_is_recorded_at_once),
+        BOTH(a_queue_is_durable_until_its_option_says_otherwise),
+        BOTH(big_items_are_pushed_and_survive),
+        ALONE(damage_refuses_the_start_and_is_cut_out),
         ALONE(a_kill_at_any_step_of_opening_leaves_a_file_that_opens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
