@@ -13,6 +13,7 @@
 #include "options.h"
 #include "proto/server.h"
 #include "sys/log.h"
+#include "tools/tools.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_TAKEN = 3, EXIT_COOKIE = 4 };
 
@@ -334,6 +335,8 @@ int main(int argc, char **argv)
     static struct daemon d;
     char why[OPTIONS_WHY];
     prepare_process();
+    if (argc > 1 && argv[1][0] != '-')
+        return tools_run(argc - 1, argv + 1);
     switch (options_read(&d.options, argc, argv, why)) {
     case OPTIONS_HELP: options_help(stdout); return EXIT_SUCCESS;
     case OPTIONS_VERSION: puts("emmapd " EMMAP_VERSION); return EXIT_SUCCESS;

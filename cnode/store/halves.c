@@ -142,8 +142,10 @@ enum err half_open(struct halves *h, struct half *f, const char *name)
     return e;
 }
 
-static enum err damaged(char why[JOURNAL_WHY], unsigned file, uint64_t offset, const char *what)
+static enum err damaged(struct halves *h, char why[JOURNAL_WHY], unsigned file, uint64_t offset,
+                        const char *what)
 {
+    h->damaged_file = file;
     snprintf(why, JOURNAL_WHY, "%s, offset %" PRIu64 ": %s", names[file], offset, what);
     return ERR_DAMAGED;
 }
@@ -164,10 +166,10 @@ static enum err settle_bad(struct halves *h, unsigned i, char why[JOURNAL_WHY])
     struct half *bad = &h->half[i];
     const struct half *good = &h->half[!i];
     if (bad->size != h->limits->half && (good->state != HALF_GOOD || bad->size != good->size))
-        return damaged(why, i, bad->size, "the file has another size than it was made with");
+        return damaged(h, why, i, bad->size, "the file has another size than it was made with");
     if (good->state != HALF_GOOD || first_group_in(h, bad, good->generation + 1) != 0 ||
         first_group_in(h, bad, good->generation + 2) != 0)
-        return damaged(why, i, 0, "the header is not whole, and there are groups behind it");
+        return damaged(h, why, i, 0, "the header is not whole, and there are groups behind it");
     bad->generation = good->generation - 1;
     bad->first_group = first_group_in(h, bad, bad->generation);
     bad->state = bad->first_group > 0 ? HALF_GOOD : HALF_NEW;
@@ -179,7 +181,7 @@ static enum err settle_uuid(struct halves *h, char why[JOURNAL_WHY])
     const struct half *f = h->half;
     if (f[0].state == HALF_GOOD && f[1].state == HALF_GOOD &&
         memcmp(f[0].uuid, f[1].uuid, sizeof f[0].uuid) != 0)
-        return damaged(why, 1, 0, "it is of another journal than j0");
+        return damaged(h, why, 1, 0, "it is of another journal than j0");
     for (unsigned i = 0; i < 2; i++)
         if (f[i].state == HALF_GOOD)
             memcpy(h->uuid, f[i].uuid, sizeof h->uuid);
@@ -200,7 +202,7 @@ enum err halves_open(struct halves *h, int dir, const struct journal_limits *lim
         return ERR_ENOENT;
     for (unsigned i = 0; i < 2 && e == OK; i++)
         if (found[i] == ERR_ENOENT && h->half[!i].state != HALF_NEW)
-            e = damaged(why, i, 0, "the file is missing");
+            e = damaged(h, why, i, 0, "the file is missing");
     if (e == OK)
         e = settle_uuid(h, why);
     for (unsigned i = 0; i < 2 && e == OK; i++)
@@ -427,11 +429,13 @@ enum err halves_check(struct halves *h, char why[JOURNAL_WHY], unsigned *file, u
     *file = order[0];
     *offset = h->half[order[0]].end;
     if (n == 2 && h->half[order[0]].last_group + 1 != h->half[newer].first_group)
-        return damaged(why, *file, *offset, "a group is damaged, and later ones stand behind it");
+        return damaged(h, why, *file, *offset,
+                       "a group is damaged, and later ones stand behind it");
     enum err e = find_later(h, &h->half[newer], &later);
     *file = newer;
     *offset = h->half[newer].end;
-    return later ? damaged(why, newer, *offset, "a group is damaged, and later ones are not") : e;
+    return later ? damaged(h, why, newer, *offset, "a group is damaged, and later ones are not")
+                 : e;
 }
 
 /* Zeros over the fields of each group from there on, or they would be found again. */
@@ -458,6 +462,55 @@ enum err halves_cut(struct halves *h, unsigned file, uint64_t offset)
             e = last_error();
     }
     return e == OK ? wipe_groups(h, &h->half[file], offset) : e;
+}
+
+/* --- mending ---------------------------------------------------------------------------------- */
+
+/* A file that cannot be read at all: it stays beside, and an empty one takes its place. */
+static enum err put_aside(struct halves *h, unsigned file, char what[JOURNAL_WHY])
+{
+    static const char *const aside[2] = {"j0.damaged", "j1.damaged"};
+    int fd = -1;
+    if (os.rename(h->dir, names[file], aside[file]) != 0 && errno != ENOENT)
+        return last_error();
+    enum err e = make(h, file, &fd);
+    if (e != OK)
+        return e;
+    os.close(fd);
+    snprintf(what, JOURNAL_WHY, "%s: what it had is lost; it is %s now", names[file], aside[file]);
+    return OK;
+}
+
+static enum err cut_at_damage(struct halves *h, char what[JOURNAL_WHY])
+{
+    unsigned order[2];
+    unsigned file;
+    uint64_t offset;
+    char why[JOURNAL_WHY];
+    const unsigned n = halves_in_order(h, order);
+    enum err e = OK;
+    for (unsigned i = 0; i < n && e == OK; i++)
+        e = halves_walk(h, &h->half[order[i]], NULL, NULL);
+    if (e == OK)
+        e = halves_check(h, why, &file, &offset);
+    if (e != ERR_DAMAGED)
+        return e == OK ? ERR_EMPTY : e;
+    snprintf(what, JOURNAL_WHY, "%s: cut at offset %" PRIu64, names[file], offset);
+    return halves_cut(h, file, offset);
+}
+
+enum err halves_mend(int dir, const struct journal_limits *limits, char what[JOURNAL_WHY])
+{
+    struct halves h;
+    char why[JOURNAL_WHY];
+    enum err e = halves_open(&h, dir, limits, why);
+    if (e == ERR_DAMAGED)
+        return put_aside(&h, h.damaged_file, what);
+    if (e != OK)
+        return e;
+    e = cut_at_damage(&h, what);
+    halves_close(&h);
+    return e;
 }
 
 bool halves_fit(const struct halves *h, uint64_t len)

@@ -34,7 +34,8 @@ struct halves {
     int dir;
     uint8_t uuid[JOURNAL_UUID];
     struct half half[2];
-    unsigned current; /* the newer */
+    unsigned current;      /* the newer */
+    unsigned damaged_file; /* with ERR_DAMAGED */
 };
 
 enum { JOURNAL_WHY = 200 };
@@ -75,6 +76,10 @@ enum err halves_check(struct halves *h, char why[JOURNAL_WHY], unsigned *file, u
 
 /* halves_cut takes everything out from there on. Durable when it returns. */
 enum err halves_cut(struct halves *h, unsigned file, uint64_t offset);
+
+/* halves_mend takes one damaged place out of the journal in a directory, with all that comes after
+ * it; `what` says what was done. ERR_EMPTY: there is none. */
+enum err halves_mend(int dir, const struct journal_limits *limits, char what[JOURNAL_WHY]);
 
 /* Does a group with so many bytes of records fit behind the last one? */
 bool halves_fit(const struct halves *h, uint64_t len);
