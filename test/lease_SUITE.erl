@@ -42,7 +42,8 @@ groups() ->
          [what_a_node_held_comes_back_when_it_is_killed,
           what_a_node_held_comes_back_when_it_disconnects,
           what_was_held_comes_back_with_the_daemon, a_delay_outlives_the_daemon,
-          who_waits_is_told_of_the_end, leases_are_limited]}].
+          who_waits_is_told_of_the_end, leases_are_limited,
+         kept_leases_of_subscriptions_are_limited]}].
 
 init_per_suite(Config) ->
     emmap_queue_face:start(Config).
@@ -729,10 +730,35 @@ leases_are_limited(Config) ->
         _ = in_line(Q, lists:duplicate(2, {pop_wait, [infinity]})),
         {error, {limit, max_waiting}} = call(D, {pop_wait, Id, 1000}),
         Sub = make_ref(),
+        {error, {limit, max_leases}} = call(D, {subscribe, Id, Sub, 1}),
+        ok = call(D, {ack_many, Id, [2, 3]}),
         ok = call(D, {subscribe, Id, Sub, 1}),
         {error, {limit, max_subscribers}} = call(D, {subscribe, Id, make_ref(), 1}),
-        {error, {limit, max_leases}} = call(D, {subscribe, Id, Sub, 9}),
-        ok = call(D, {subscribe, Id, Sub, 3})
+        {error, {limit, max_leases}} = call(D, {subscribe, Id, Sub, 3}),
+        ok = call(D, {subscribe, Id, Sub, 2})
+    end).
+
+%% What a subscription leaves behind counts as what was taken does.
+kept_leases_of_subscriptions_are_limited(Config) ->
+    #{node := D} = emmap_test:daemon(Config, #{args => ["--max-leases", "3"]}),
+    on(emmap_test:node(Config), fun() ->
+        {ok, Id, _} = call(D, {open_queue, "kept", 0, []}),
+        ok = call(D, {push_many, Id, lists:seq(1, 9)}),
+        First = make_ref(),
+        ok = call(D, {subscribe, Id, First, 2}),
+        [1, 2] = [delivered(First, N, 1) || N <- [1, 2]],
+        {ok, [1, 2]} = call(D, {unsubscribe, Id, First, keep}),
+        Second = make_ref(),
+        {error, {limit, max_leases}} = call(D, {subscribe, Id, Second, 2}),
+        ok = call(D, {subscribe, Id, Second, 1}),
+        3 = delivered(Second, 3, 1),
+        {error, {limit, max_leases}} = call(D, {take, Id}),
+        ok = call(D, {ack, Id, 1}),
+        {ok, 4, 1, 4} = call(D, {take, Id}),
+        {error, {limit, max_leases}} = call(D, {take, Id}),
+        ok = call(D, {unsubscribe, Id, Second}),
+        {ok, 3, 2, 3} = call(D, {take, Id}),
+        #{leased := 3} = call(D, {info, Id})
     end).
 
 %%% Internal.

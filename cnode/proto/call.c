@@ -1,5 +1,6 @@
 #include "proto/call.h"
 
+#include "proto/lease.h"
 #include "proto/reply.h"
 
 static enum err path_of(const struct server *s, struct span object, char path[PATH_MAX])
@@ -84,10 +85,8 @@ bool call_is_in_vain(const struct call *c)
 
 void call_begin(struct call *c)
 {
-    const uint32_t most = c->server->options.max_leases;
-    const uint32_t has = c->client->lease_count;
     c->now_ms = server_now_ms(c->server);
-    c->leases_left = has < most ? most - has : 0;
+    c->leases_left = lease_room(c->client, &c->leases_limit);
 }
 
 enum err call_checked(struct buf *out, size_t from, bool failed, enum err e)

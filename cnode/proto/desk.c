@@ -198,8 +198,8 @@ static void served(struct job *job)
     d->served = NULL;
     const bool is_lost = w->request.client->gone;
     const bool waits = waiter_end_service(w);
-    if (waits && d->result == OK && !lease_fits(w->request.client, d->want.kind, d->leased))
-        d->result = ERR_MAX_LEASES;
+    if (waits && d->result == OK)
+        d->result = lease_fit(w->request.client, d->want.kind, d->leased);
     const enum err settled = want_settle(&e->object, d->now_ms, d->want.kind,
                                          waits && !is_lost && d->result == OK, &d->leased);
     if (d->result == OK)
@@ -227,11 +227,11 @@ static void give_all(struct entry *e)
             desk_tend_soon(e);
             return;
         }
-        if (w->request.client->gone || !waiter_may_lease(w)) {
-            waiter_fail(w, w->request.client->gone ? ERR_CLOSED : ERR_MAX_LEASES);
+        const enum err refused = waiter_want(w, &d->want);
+        if (refused != OK) {
+            waiter_fail(w, refused);
             continue;
         }
-        d->want = waiter_want(w);
         serve(e, false);
         if (d->result == ERR_WOULD_BLOCK) {
             d->served = w;

@@ -96,7 +96,7 @@ struct client {
     uint32_t subscriber_count;
     uint32_t in_flight; /* of its requests, those that a worker is at */
     struct stats stats;
-    uint64_t credit;     /* of all its subscriptions */
+    uint64_t credit;     /* of all its subscriptions, what they have not used */
     uint32_t held_count; /* its answers and messages that wait for the journal, and their bytes */
     size_t held_bytes;
     bool held_up;        /* somebody waits until it reads */

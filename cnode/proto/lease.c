@@ -136,15 +136,24 @@ void lease_settle(struct lease *list, const struct lessee *to)
     }
 }
 
-bool lease_fits(const struct client *c, enum want_kind kind, const struct lease *list)
+uint64_t lease_room(const struct client *c, enum err *limit)
+{
+    const uint64_t most = c->server->options.max_leases;
+    const uint64_t has = c->lease_count + c->credit;
+    *limit = ERR_MAX_LEASES;
+    return has < most ? most - has : 0;
+}
+
+enum err lease_fit(const struct client *c, enum want_kind kind, const struct lease *list)
 {
     const struct lease *l;
-    uint64_t n = c->lease_count;
+    enum err limit;
+    uint64_t n = 0;
     if (kind != WANT_TAKE && kind != WANT_TAKE_MANY)
-        return true;
+        return OK;
     LL_FOREACH2(list, l, next_of_call)
     n++;
-    return n <= c->server->options.max_leases;
+    return n <= lease_room(c, &limit) ? OK : limit;
 }
 
 enum err lease_settle_call(struct call *c, enum err result, bool wanted)
@@ -156,8 +165,8 @@ enum err lease_settle_call(struct call *c, enum err result, bool wanted)
                               .lease_ms = c->want.lease_ms};
     struct lease *l;
     struct lease *next;
-    if (result == OK && !lease_fits(c->client, c->want.kind, c->leased))
-        result = ERR_MAX_LEASES;
+    if (result == OK)
+        result = lease_fit(c->client, c->want.kind, c->leased);
     if (c->may_wait && c->leased != NULL) {
         const enum err settled =
             want_settle(c->object, c->now_ms, c->want.kind, wanted && result == OK, &c->leased);

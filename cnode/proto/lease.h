@@ -48,8 +48,13 @@ struct lessee {
 void lease_settle(struct lease *list, const struct lessee *to);
 void lease_free(struct lease *l);
 
-/* May the client hold these, too? Workers may have looked for it in several queues at once. */
-bool lease_fits(const struct client *c, enum want_kind kind, const struct lease *list);
+/* So many items more the client may be given or promised: what it holds and the unused credit of
+ * its subscriptions stay within max_leases together. ERR_*: the limit that says so. */
+uint64_t lease_room(const struct client *c, enum err *limit);
+
+/* May the client hold these, too? Workers may have looked for it in several queues at once. What a
+ * subscription takes was promised to it. */
+enum err lease_fit(const struct client *c, enum want_kind kind, const struct lease *list);
 
 /* lease_settle_call: of a request that has been done, on the loop. Is its answer `wanted` still?
  * Gives the result, which another one may follow from. */

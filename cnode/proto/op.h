@@ -81,7 +81,8 @@ struct call {
     bool refused;                 /* run has returned OK, but its reply is an error */
     uint64_t since_ns;            /* when it came, uv_hrtime */
     uint64_t now_ms;              /* since 1970 */
-    uint64_t leases_left;         /* that the client may take */
+    uint64_t leases_left;         /* that the client may take, */
+    enum err leases_limit;        /* for this allows no more */
     struct span ref;              /* of the call, where a cancel may come */
     struct want want;             /* with ERR_WAIT: what has to be waited for */
     struct lease *leased;         /* new ones, and */

@@ -129,7 +129,7 @@ static enum err serve(struct call *c, struct want w)
     if (e != OK)
         return e;
     if (is_lease(w.kind) && c->leases_left == 0)
-        return ERR_MAX_LEASES;
+        return c->leases_limit;
     if (is_lease(w.kind) && w.max > c->leases_left)
         w.max = c->leases_left;
     c->want = w;

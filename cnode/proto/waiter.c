@@ -23,20 +23,30 @@ static bool leases(enum want_kind kind)
     return kind == WANT_TAKE || kind == WANT_TAKE_MANY;
 }
 
-bool waiter_may_lease(const struct waiter *w)
+enum err waiter_want(const struct waiter *w, struct want *want)
 {
     const struct client *c = w->request.client;
-    return !leases(w->want.kind) || c->lease_count < c->server->options.max_leases;
+    enum err limit = OK;
+    const uint64_t most = leases(w->want.kind) ? lease_room(c, &limit) : UINT64_MAX;
+    if (c->gone)
+        return ERR_CLOSED;
+    if (most == 0)
+        return limit;
+    *want = w->want;
+    if (want->max > most)
+        want->max = most;
+    return OK;
 }
 
-struct want waiter_want(const struct waiter *w)
+/* Credit is as good as leases: what a subscription may be given is promised. */
+static uint64_t unused_credit(const struct waiter *w)
 {
-    const struct client *c = w->request.client;
-    struct want want = w->want;
-    const uint64_t most = c->server->options.max_leases - c->lease_count;
-    if (leases(want.kind) && want.max > most)
-        want.max = most;
-    return want;
+    return w->subscription && w->credit > w->unacked ? w->credit - w->unacked : 0;
+}
+
+static void count_credit(struct client *c, uint64_t was, uint64_t is)
+{
+    c->credit += is - was;
 }
 
 /* Changes something of it that may make it able or not. */
@@ -124,7 +134,7 @@ static void leave(struct waiter *w)
     if (w->subscription) {
         d->subscribers--;
         c->subscriber_count--;
-        c->credit -= w->credit;
+        count_credit(c, unused_credit(w), 0);
     } else {
         d->waiting--;
         c->waiter_count--;
@@ -428,17 +438,22 @@ static void place(struct waiter *w)
 static void set_credit(struct waiter *w, uint64_t credit)
 {
     const bool was_able = waiter_is_able(w);
-    w->request.client->credit += credit - w->credit;
+    const uint64_t was = unused_credit(w);
     w->credit = credit;
+    count_credit(w->request.client, was, unused_credit(w));
     count(w, was_able);
     place(w);
     desk_tend_soon(w->entry);
 }
 
-static bool may_have(const struct client *c, uint64_t credit, uint64_t had)
+/* May the subscription, or a new one, have so much? */
+static enum err admit_credit(const struct client *c, const struct waiter *w, uint64_t credit)
 {
-    const uint64_t most = c->server->options.max_leases;
-    return credit <= most && c->credit - had + credit <= most;
+    enum err limit;
+    const uint64_t unacked = w == NULL ? 0 : w->unacked;
+    const uint64_t had = w == NULL ? 0 : unused_credit(w);
+    const uint64_t unused = credit > unacked ? credit - unacked : 0;
+    return unused <= had || unused - had <= lease_room(c, &limit) ? OK : limit;
 }
 
 enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
@@ -446,8 +461,9 @@ enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
     struct client *client = c->client;
     const struct request r = {.client = client, .from = c->from, .to = ref};
     struct waiter *w = find_subscription(c, ref);
-    if (!may_have(client, credit, w == NULL ? 0 : w->credit))
-        return ERR_MAX_LEASES;
+    const enum err refused = admit_credit(client, w, credit);
+    if (refused != OK)
+        return refused;
     if (w != NULL) {
         set_credit(w, credit);
         return OK;
@@ -464,7 +480,7 @@ enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
     w->subscription = true;
     w->holder = h;
     w->credit = credit;
-    client->credit += credit;
+    count_credit(client, 0, credit);
     w->handle = c->handle == NULL ? 0 : c->handle->id;
     w->want = (struct want){.kind = WANT_MESSAGES, .max = 1, .lease_ms = LEASE_UNSET};
     join_line(w);
@@ -495,7 +511,9 @@ enum err waiter_unsubscribe(struct call *c, struct span ref, bool keep_leases, s
 static void set_unacked(struct waiter *w, uint64_t n)
 {
     const bool was_able = waiter_is_able(w);
+    const uint64_t was = unused_credit(w);
     w->unacked = n;
+    count_credit(w->request.client, was, unused_credit(w));
     count(w, was_able);
     place(w);
 }

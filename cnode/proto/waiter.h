@@ -35,7 +35,8 @@ struct waiter {
 enum err waiter_join(struct entry *e, const struct call *c, const struct request *r);
 
 /* waiter_subscribe begins a subscription under a reference; again: another credit.
- * ERR_MAX_LEASES: all credits of the client together are more than it may hold. */
+ * ERR_MAX_LEASES: with what it holds all unused credit of the client would be more than it may
+ * hold. */
 enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit);
 
 /* waiter_unsubscribe ends it; NOT_LEASED-like ERR_BADARG: there is none. Its leases are detached,
@@ -49,9 +50,9 @@ bool waiter_is_able(const struct waiter *w);
 /* Does its peer read what it is sent? If not, client_has_room tells when that is over. */
 bool waiter_has_room(const struct waiter *w);
 
-/* May its client hold an item more? waiter_want is what it wants of those that it may have. */
-bool waiter_may_lease(const struct waiter *w);
-struct want waiter_want(const struct waiter *w);
+/* waiter_want is what it wants of the items that its client may have. ERR_CLOSED: that has gone.
+ * ERR_MAX_LEASES: it may hold no more. */
+enum err waiter_want(const struct waiter *w, struct want *want);
 
 /* Its time is over while a worker looks for it: it gets what that finds. */
 void waiter_wait_no_more(struct waiter *w);

@@ -143,14 +143,14 @@ static void make(struct dice *d, struct buf *input)
 
 /* --- running ---------------------------------------------------------------------------------- */
 
-/* Nobody is given more than is allowed to him. (Of leases subscriptions may have more.) */
+/* Nobody is given more than is allowed to him. */
 static void check_limits(void)
 {
     const struct client *c = hostile.client;
     const struct server_options *o = &host.options;
     must(c->handle_count + c->opening_count <= o->max_handles);
     must(c->pending_count <= o->max_pending);
-    must(c->subscriber_count == 0 || c->credit <= o->max_leases);
+    must(c->lease_count + c->credit <= o->max_leases);
     must(c->waiter_count <= o->max_waiting);
     must(c->subscriber_count <= o->max_subscribers);
     must(host.server->entry_count <= o->max_objects);

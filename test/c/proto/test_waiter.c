@@ -476,6 +476,96 @@ static void credits_keep_to_max_leases(void **state)
     assert_int_equal(other.client->credit, 5);
 }
 
+static void hears_message_of(struct peer *p, uint64_t seq)
+{
+    struct message *m = hear(p);
+    struct term t = term_in(span_of(m->bytes, m->len));
+    assert_int_equal(term_tuple(&t), 5);
+    assert_true(term_is_atom(&t, "emmap_queue"));
+    term_any(&t);
+    assert_int_equal(term_uint64(&t), seq);
+    free(m);
+}
+
+static void call_unsubscribe_and_keep(struct peer *p, const char *queue, uint64_t ref)
+{
+    struct buf b;
+    buf_init(&b, 10000);
+    reply_tuple(&b, 4);
+    reply_atom(&b, "unsubscribe");
+    reply_text(&b, queue);
+    reply_raw(&b, peer_ref(ref));
+    reply_atom(&b, "keep");
+    call(p, span_of(b.at, b.len));
+    buf_fini(&b);
+}
+
+static void kept_leases_leave_no_room_for_credit(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[a,b,c,d,e,f]}", q), "ok");
+    call_subscribe(&other, "q", 7, 4);
+    hears(&other, "ok");
+    for (uint64_t seq = 1; seq <= 4; seq++)
+        hears_message_of(&other, seq);
+    assert_int_equal(other.client->credit, 0);
+    call_unsubscribe_and_keep(&other, "q", 7);
+    hears(&other, "{ok,[1,2,3,4]}");
+    call_subscribe(&other, "q", 8, 2);
+    hears(&other, "{error,{limit,max_leases}}");
+    call_subscribe(&other, "q", 8, 1);
+    hears(&other, "ok");
+    hears_message_of(&other, 5);
+    assert_int_equal(other.client->lease_count, 5);
+    is_length(q, "1");
+}
+
+static void unused_credit_is_not_taken(void **state)
+{
+    (void)state;
+    open_queue(&peer, "");
+    opened(ask(&peer, "{open_queue,\"r\",0,[]}"));
+    is(ask(&peer, "{push_many,\"r\",[a,b,c,d]}"), "ok");
+    call_subscribe(&other, "q", 7, 3);
+    hears(&other, "ok");
+    call(&other, make_term("{take_many,\"r\",9}"));
+    hears(&other, "{ok,[{1,1,a},{2,1,b}]}");
+    call(&other, make_term("{take,\"r\"}"));
+    hears(&other, "{error,{limit,max_leases}}");
+    is(ask(&peer, "{push,\"q\",x}"), "ok");
+    hears_message_of(&other, 1);
+    assert_int_equal(other.client->lease_count, 3);
+    assert_int_equal(other.client->credit, 2);
+    call(&other, make_term("{ack,\"q\",1}"));
+    hears(&other, "ok");
+    assert_int_equal(other.client->credit, 3);
+    call_subscribe(&other, "q", 7, 2);
+    hears(&other, "ok");
+    call(&other, make_term("{take,\"r\"}"));
+    hears(&other, "{ok,3,1,c}");
+    assert_int_equal(other.client->lease_count + other.client->credit, 5);
+}
+
+/* Its credit is all there again, for the leases of the items that are no more are none. */
+static void credit_comes_back_with_an_erased_queue(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer, "");
+    is(ask(&peer, "{push_many,%" PRIu64 ",[a,b,c,d]}", q), "ok");
+    call_subscribe(&other, "q", 7, 3);
+    hears(&other, "ok");
+    for (uint64_t seq = 1; seq <= 3; seq++)
+        hears_message_of(&other, seq);
+    is(ask(&peer, "{erase,%" PRIu64 "}", q), "ok");
+    settle();
+    assert_int_equal(other.client->lease_count, 0);
+    assert_int_equal(other.client->credit, 3);
+    call_unsubscribe_and_keep(&other, "q", 7);
+    hears(&other, "{ok,[]}");
+    assert_int_equal(other.client->credit, 0);
+}
+
 static void who_does_not_read_is_passed_over(void **state)
 {
     (void)state;
@@ -580,6 +670,9 @@ int main(void)
         TEST(takes_of_several_queues_keep_to_max_leases),
         TEST(who_waits_for_several_queues_keeps_to_max_leases),
         TEST(credits_keep_to_max_leases),
+        TEST(kept_leases_leave_no_room_for_credit),
+        TEST(unused_credit_is_not_taken),
+        TEST(credit_comes_back_with_an_erased_queue),
         TEST(who_reads_again_is_first_again),
         TEST(many_who_wait_are_served_in_turns),
         TEST(who_does_not_read_is_passed_over),
