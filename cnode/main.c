@@ -271,16 +271,22 @@ static bool open_server(struct daemon *d)
                                            .data_dir = d->data_dir,
                                            .allowed = o->allow_paths,
                                            .any_file_system = o->any_file_system,
-                                           .max_objects = (uint32_t)o->max_objects,
-                                           .max_handles = (uint32_t)o->max_handles,
-                                           .max_pending = (uint32_t)o->max_pending,
+                                           .max_objects = o->max_objects,
+                                           .max_handles = o->max_handles,
+                                           .max_pending = o->max_pending,
                                            .max_pending_bytes = o->max_pending_bytes,
-                                           .max_leases = (uint32_t)o->max_leases,
-                                           .max_waiting = (uint32_t)o->max_waiting,
-                                           .max_subscribers = (uint32_t)o->max_subscribers,
-                                           .max_frame = o->max_frame,
                                            .journal_size = o->journal_size,
-                                           .adopts_journals = o->adopt_journals};
+                                           .adopts_journals = o->adopt_journals,
+                                           .max_leases = o->max_leases,
+                                           .max_waiting = o->max_waiting,
+                                           .max_subscribers = o->max_subscribers,
+                                           .max_all_handles = o->max_all_handles,
+                                           .max_all_pending = o->max_all_pending,
+                                           .max_all_pending_bytes = o->max_all_pending_bytes,
+                                           .max_all_leases = o->max_all_leases,
+                                           .max_all_waiting = o->max_all_waiting,
+                                           .max_all_subscribers = o->max_all_subscribers,
+                                           .max_frame = o->max_frame};
     char why[SERVER_WHY];
     const enum err bad = server_open(&d->loop, &options, &d->server, why);
     if (bad != OK && why[0] != '\0')

@@ -21,11 +21,17 @@ struct options {
     uint64_t max_frame;
     uint64_t max_objects;
     uint64_t max_handles;
+    uint64_t max_all_handles;
     uint64_t max_pending;
+    uint64_t max_all_pending;
     uint64_t max_pending_bytes;
+    uint64_t max_all_pending_bytes;
     uint64_t max_leases;
+    uint64_t max_all_leases;
     uint64_t max_waiting;
+    uint64_t max_all_waiting;
     uint64_t max_subscribers;
+    uint64_t max_all_subscribers;
     uint64_t max_unsent;
     uint64_t unsent_timeout;
     uint64_t max_half_open;

@@ -28,6 +28,14 @@ struct grant;
 struct registry;
 struct held;
 
+/* What all clients have together, the daemon's own among them. */
+struct totals {
+    uint64_t handles, openings;
+    uint64_t pending, pending_bytes; /* requests in lines; with what their batches hold */
+    uint64_t waiters, subscribers;
+    uint64_t leases, credit;
+};
+
 struct server {
     uv_loop_t *loop;
     struct server_options options;
@@ -47,7 +55,8 @@ struct server {
     struct client *clients; /* all, newest first */
     struct client *own;     /* the daemon itself, which moves items; not among them */
     uint32_t entry_count;   /* with an open object, or about to have one */
-    uint64_t next_id;       /* 28 random bits of this life, 31 counted */
+    struct totals all;
+    uint64_t next_id; /* 28 random bits of this life, 31 counted */
     uint64_t next_watch;
     struct registry *registry; /* queues that are processes */
     struct journal *journal;   /* of durable objects */

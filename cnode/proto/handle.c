@@ -23,6 +23,7 @@ struct handle *handle_new(struct client *c, struct entry *e, enum object_kind ki
     DL_PREPEND(c->handles, h);
     DL_PREPEND2(e->handles, h, prev_here, next_here);
     c->handle_count++;
+    s->all.handles++;
     e->handle_count++;
     e->writers += write;
     return h;
@@ -67,6 +68,7 @@ void handle_free(struct handle *h)
     h->entry->writers -= h->write;
     h->entry->durables -= h->durable;
     c->handle_count--;
+    c->server->all.handles--;
     line_closing_free(h->closing);
     free(h);
     client_release(c);

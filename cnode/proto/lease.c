@@ -81,6 +81,7 @@ static void begin(struct lease *l, const struct lessee *to, struct holder *h, st
     DL_APPEND(h->leases, l);
     DL_APPEND2(d->leases, l, prev_here, next_here);
     h->client->lease_count++;
+    h->client->server->all.leases++;
     if (g != NULL) {
         l->grant = g;
         DL_APPEND2(g->leases, l, prev_granted, next_granted);
@@ -136,12 +137,19 @@ void lease_settle(struct lease *list, const struct lessee *to)
     }
 }
 
+static uint64_t left(uint64_t most, uint64_t has)
+{
+    return has < most ? most - has : 0;
+}
+
 uint64_t lease_room(const struct client *c, enum err *limit)
 {
-    const uint64_t most = c->server->options.max_leases;
-    const uint64_t has = c->lease_count + c->credit;
-    *limit = ERR_MAX_LEASES;
-    return has < most ? most - has : 0;
+    const struct server_options *most = &c->server->options;
+    const struct totals *all = &c->server->all;
+    const uint64_t own = left(most->max_leases, c->lease_count + c->credit);
+    const uint64_t of_all = left(most->max_all_leases, all->leases + all->credit);
+    *limit = own <= of_all ? ERR_MAX_LEASES : ERR_MAX_ALL_LEASES;
+    return own <= of_all ? own : of_all;
 }
 
 enum err lease_fit(const struct client *c, enum want_kind kind, const struct lease *list)
@@ -203,6 +211,7 @@ void lease_free(struct lease *l)
     DL_DELETE2(*list_of(l), l, prev_here, next_here);
     DL_DELETE(h->leases, l);
     h->client->lease_count--;
+    h->client->server->all.leases--;
     free(l);
     holder_rest(h);
 }

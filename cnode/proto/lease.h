@@ -49,7 +49,8 @@ void lease_settle(struct lease *list, const struct lessee *to);
 void lease_free(struct lease *l);
 
 /* So many items more the client may be given or promised: what it holds and the unused credit of
- * its subscriptions stay within max_leases together. ERR_*: the limit that says so. */
+ * its subscriptions stay within max_leases together, those of all clients within max_all_leases.
+ * *limit: the error of the one that allows no more. */
 uint64_t lease_room(const struct client *c, enum err *limit);
 
 /* May the client hold these, too? Workers may have looked for it in several queues at once. What a

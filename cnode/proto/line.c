@@ -14,8 +14,10 @@
  * it. */
 enum step { TO_RUN, TO_FIND, TO_ATTACH };
 
-/* What a request that waits adds to its client's counts. */
+/* What a request that waits adds to its client's counts, and to those of all. The engine's own
+ * closings add none to these: a handle has brought the memory for its end. */
 struct load {
+    uint32_t requests;
     size_t bytes;
     size_t batch_bytes;
     uint32_t openings;
@@ -63,6 +65,7 @@ static void take_out(struct pending *p)
 static void end_opening(struct pending *p)
 {
     p->request.client->opening_count -= p->load.openings;
+    p->request.client->server->all.openings -= p->load.openings;
     p->load.openings = 0;
 }
 
@@ -80,6 +83,8 @@ static void pending_free(struct pending *p)
     c->pending_count--;
     c->pending_bytes -= p->load.bytes;
     c->batch_bytes -= p->load.batch_bytes;
+    c->server->all.pending -= p->load.requests;
+    c->server->all.pending_bytes -= p->load.bytes + p->load.batch_bytes;
     free(p);
     client_release(c);
 }
@@ -95,24 +100,45 @@ static struct span keep(struct pending *p, struct span bytes)
 
 static struct load load_of(const struct request *r, const struct open *open)
 {
-    return (struct load){.bytes = r->term.len + r->from.len + r->to.len + r->tag.len,
+    return (struct load){.requests = 1,
+                         .bytes = r->term.len + r->from.len + r->to.len + r->tag.len,
                          .batch_bytes = r->batch != NULL ? batch_bytes(r->batch) : 0,
                          .openings = open != NULL};
 }
 
-/* Handles are counted here, before the opening may make or truncate a file. All batches together
- * may hold what the largest one does, a frame of items and a frame of replies. */
-static enum err admit(const struct client *c, struct load load)
+/* Handles are counted here, before the opening may make or truncate a file. */
+static enum err admit_opening(const struct client *c)
 {
     const struct server_options *limits = &c->server->options;
-    if (c == c->server->own)
-        return OK; /* which bounds itself */
-    if (load.openings > 0 && c->handle_count + c->opening_count >= limits->max_handles)
+    const struct totals *all = &c->server->all;
+    if (c->handle_count + c->opening_count >= limits->max_handles)
         return ERR_MAX_HANDLES;
+    return all->handles + all->openings < limits->max_all_handles ? OK : ERR_MAX_ALL_HANDLES;
+}
+
+/* All batches of a client together may hold what the largest one does, a frame of items and a frame
+ * of replies. */
+static enum err admit_load(const struct client *c, struct load load)
+{
+    const struct server_options *limits = &c->server->options;
+    const struct totals *all = &c->server->all;
     const bool room = c->pending_count < limits->max_pending &&
                       c->pending_bytes + load.bytes <= limits->max_pending_bytes &&
                       c->batch_bytes + load.batch_bytes <= 2 * limits->max_frame;
-    return c->pending_count == 0 || room ? OK : ERR_MAX_PENDING;
+    const bool room_in_all =
+        all->pending < limits->max_all_pending &&
+        all->pending_bytes + load.bytes + load.batch_bytes <= limits->max_all_pending_bytes;
+    if (c->pending_count > 0 && !room)
+        return ERR_MAX_PENDING;
+    return all->pending == 0 || room_in_all ? OK : ERR_MAX_ALL_PENDING;
+}
+
+static enum err admit(const struct client *c, struct load load)
+{
+    if (c == c->server->own)
+        return OK; /* which bounds itself */
+    const enum err e = load.openings > 0 ? admit_opening(c) : OK;
+    return e == OK ? admit_load(c, load) : e;
 }
 
 static void add_load(struct client *c, struct load load)
@@ -121,6 +147,10 @@ static void add_load(struct client *c, struct load load)
     c->pending_bytes += load.bytes;
     c->batch_bytes += load.batch_bytes;
     c->opening_count += load.openings;
+    struct totals *all = &c->server->all;
+    all->pending += load.requests;
+    all->pending_bytes += load.bytes + load.batch_bytes;
+    all->openings += load.openings;
 }
 
 /* By the reference of a call its waiting request is found again; others cannot be taken back. */

@@ -8,7 +8,7 @@
 
 /* line_wait copies the request to the end of the line. `open`, where the request opens, is taken
  * over on success. ERR_MAX_PENDING: too many of this client wait; ERR_MAX_HANDLES: with those that
- * are being opened it would have too many; ERR_ENOMEM. */
+ * are being opened it would have too many; ERR_MAX_ALL_*: all clients; ERR_ENOMEM. */
 enum err line_wait(struct entry *e, const struct request *r, struct open *open, uint64_t since_ns);
 
 /* line_begin gives the first in the line to a worker; for one that has just come, to an idle

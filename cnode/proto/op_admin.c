@@ -293,16 +293,23 @@ static void reply_workers(struct buf *out, const struct node_figures *f)
 
 static void reply_limits(struct buf *out, const struct server_options *o)
 {
+    const struct {
+        const char *name;
+        uint64_t most;
+    } limits[] = {
+#define LIMIT(name) {#name, o->name}
+        LIMIT(max_objects),           LIMIT(max_handles),     LIMIT(max_pending),
+        LIMIT(max_pending_bytes),     LIMIT(max_leases),      LIMIT(max_waiting),
+        LIMIT(max_subscribers),       LIMIT(max_all_handles), LIMIT(max_all_pending),
+        LIMIT(max_all_pending_bytes), LIMIT(max_all_leases),  LIMIT(max_all_waiting),
+        LIMIT(max_all_subscribers),   LIMIT(max_frame),
+#undef LIMIT
+    };
+    const uint32_t n = sizeof limits / sizeof limits[0];
     reply_atom(out, "limits");
-    reply_map(out, 8);
-    reply_key_uint64(out, "max_objects", o->max_objects);
-    reply_key_uint64(out, "max_handles", o->max_handles);
-    reply_key_uint64(out, "max_pending", o->max_pending);
-    reply_key_uint64(out, "max_pending_bytes", o->max_pending_bytes);
-    reply_key_uint64(out, "max_leases", o->max_leases);
-    reply_key_uint64(out, "max_waiting", o->max_waiting);
-    reply_key_uint64(out, "max_subscribers", o->max_subscribers);
-    reply_key_uint64(out, "max_frame", o->max_frame);
+    reply_map(out, n);
+    for (uint32_t i = 0; i < n; i++)
+        reply_key_uint64(out, limits[i].name, limits[i].most);
 }
 
 enum err op_info(struct call *c)

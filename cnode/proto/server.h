@@ -20,16 +20,22 @@ struct server_options {
     const char *data_dir;       /* relative names are beneath it; absolute path, exists */
     const char *const *allowed; /* absolute prefixes; NULL-terminated */
     bool any_file_system;       /* also network file systems and such */
-    uint32_t max_objects;       /* open at the same time */
-    uint32_t max_handles;       /* of one client */
-    uint32_t max_pending;       /* requests of one client that wait in lines */
-    size_t max_pending_bytes;   /* and their bytes; one request is always admitted */
-    uint32_t max_leases;        /* items that one client holds */
-    uint32_t max_waiting;       /* requests of one client that wait for items */
-    uint32_t max_subscribers;   /* of one client */
-    size_t max_frame;           /* a reply, too, fits a frame */
     uint64_t journal_size;      /* of a half of it */
     bool adopts_journals;       /* that nobody holds, to open files that they have changes of */
+    uint64_t max_objects;       /* open at the same time */
+    uint64_t max_handles;       /* of one client */
+    uint64_t max_pending;       /* requests of one client that wait in lines */
+    uint64_t max_pending_bytes; /* and their bytes; one request is always admitted */
+    uint64_t max_leases;        /* items that one client holds, or may be given as credit */
+    uint64_t max_waiting;       /* requests of one client that wait for items */
+    uint64_t max_subscribers;   /* of one client */
+    uint64_t max_all_handles;   /* the same of all clients together */
+    uint64_t max_all_pending;
+    uint64_t max_all_pending_bytes;
+    uint64_t max_all_leases;
+    uint64_t max_all_waiting;
+    uint64_t max_all_subscribers;
+    uint64_t max_frame; /* a reply, too, fits a frame */
 };
 
 /* What the engine needs of a connection. All are called on the loop thread, for a client that is

@@ -47,6 +47,7 @@ static uint64_t unused_credit(const struct waiter *w)
 static void count_credit(struct client *c, uint64_t was, uint64_t is)
 {
     c->credit += is - was;
+    c->server->all.credit += is - was;
 }
 
 /* Changes something of it that may make it able or not. */
@@ -98,9 +99,11 @@ static void join_line(struct waiter *w)
     if (w->subscription) {
         d->subscribers++;
         w->request.client->subscriber_count++;
+        w->request.client->server->all.subscribers++;
     } else {
         d->waiting++;
         w->request.client->waiter_count++;
+        w->request.client->server->all.waiters++;
     }
     desk_tend_soon(w->entry);
 }
@@ -134,10 +137,12 @@ static void leave(struct waiter *w)
     if (w->subscription) {
         d->subscribers--;
         c->subscriber_count--;
+        c->server->all.subscribers--;
         count_credit(c, unused_credit(w), 0);
     } else {
         d->waiting--;
         c->waiter_count--;
+        c->server->all.waiters--;
     }
     if (w->holder != NULL) {
         DL_DELETE2(w->holder->waiters, w, prev_of, next_of);
@@ -191,13 +196,22 @@ static void set_deadline(struct waiter *w)
         heap_add(&d->wait_ends, &w->node, end_ms);
 }
 
+static enum err admit_waiter(const struct client *c)
+{
+    const struct server *s = c->server;
+    if (c->waiter_count >= s->options.max_waiting)
+        return ERR_MAX_WAITING;
+    return s->all.waiters < s->options.max_all_waiting ? OK : ERR_MAX_ALL_WAITING;
+}
+
 /* One that does not wait, but for the checkpoint or for others before it, is not watched. */
 enum err waiter_join(struct entry *e, const struct call *c, const struct request *r)
 {
     struct client *client = r->client;
     struct desk *d = &e->desk;
-    if (client->waiter_count >= client->server->options.max_waiting)
-        return ERR_MAX_WAITING;
+    const enum err refused = admit_waiter(client);
+    if (refused != OK)
+        return refused;
     if (client->gone)
         return ERR_CLOSED;
     struct waiter *w = waiter_new(e, r);
@@ -456,20 +470,28 @@ static enum err admit_credit(const struct client *c, const struct waiter *w, uin
     return unused <= had || unused - had <= lease_room(c, &limit) ? OK : limit;
 }
 
+static enum err admit_subscriber(const struct client *c)
+{
+    const struct server *s = c->server;
+    if (c->subscriber_count >= s->options.max_subscribers)
+        return ERR_MAX_SUBSCRIBERS;
+    return s->all.subscribers < s->options.max_all_subscribers ? OK : ERR_MAX_ALL_SUBSCRIBERS;
+}
+
 enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit)
 {
     struct client *client = c->client;
     const struct request r = {.client = client, .from = c->from, .to = ref};
     struct waiter *w = find_subscription(c, ref);
-    const enum err refused = admit_credit(client, w, credit);
+    enum err refused = admit_credit(client, w, credit);
+    if (refused == OK && w == NULL)
+        refused = admit_subscriber(client);
     if (refused != OK)
         return refused;
     if (w != NULL) {
         set_credit(w, credit);
         return OK;
     }
-    if (client->subscriber_count >= client->server->options.max_subscribers)
-        return ERR_MAX_SUBSCRIBERS;
     struct holder *h = holder_of(client, c->from);
     w = h == NULL ? NULL : waiter_new(c->entry, &r);
     if (w == NULL) {

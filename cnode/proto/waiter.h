@@ -31,12 +31,12 @@ struct waiter {
 };
 
 /* waiter_join puts a request at the end of the line that found nothing. ERR_MAX_WAITING,
- * ERR_ENOMEM. */
+ * ERR_MAX_ALL_WAITING, ERR_ENOMEM. */
 enum err waiter_join(struct entry *e, const struct call *c, const struct request *r);
 
 /* waiter_subscribe begins a subscription under a reference; again: another credit.
  * ERR_MAX_LEASES: with what it holds all unused credit of the client would be more than it may
- * hold. */
+ * hold. ERR_MAX_SUBSCRIBERS. The same of all clients. */
 enum err waiter_subscribe(struct call *c, struct span ref, uint64_t credit);
 
 /* waiter_unsubscribe ends it; NOT_LEASED-like ERR_BADARG: there is none. Its leases are detached,
@@ -51,7 +51,7 @@ bool waiter_is_able(const struct waiter *w);
 bool waiter_has_room(const struct waiter *w);
 
 /* waiter_want is what it wants of the items that its client may have. ERR_CLOSED: that has gone.
- * ERR_MAX_LEASES: it may hold no more. */
+ * ERR_MAX_LEASES, ERR_MAX_ALL_LEASES: it may hold no more. */
 enum err waiter_want(const struct waiter *w, struct want *want);
 
 /* Its time is over while a worker looks for it: it gets what that finds. */

@@ -58,7 +58,12 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_HELD, ERR_
     X(MAX_HANDLES, LIMIT, "max_handles", "too many open handles")                                  \
     X(MAX_LEASES, LIMIT, "max_leases", "too many leased items")                                    \
     X(MAX_WAITING, LIMIT, "max_waiting", "too many wait for items")                                \
-    X(MAX_SUBSCRIBERS, LIMIT, "max_subscribers", "too many subscriptions")
+    X(MAX_SUBSCRIBERS, LIMIT, "max_subscribers", "too many subscriptions")                         \
+    X(MAX_ALL_PENDING, LIMIT, "max_all_pending", "too many requests of all nodes wait")            \
+    X(MAX_ALL_HANDLES, LIMIT, "max_all_handles", "too many open handles of all nodes")             \
+    X(MAX_ALL_LEASES, LIMIT, "max_all_leases", "too many leased items of all nodes")               \
+    X(MAX_ALL_WAITING, LIMIT, "max_all_waiting", "too many of all nodes wait for items")           \
+    X(MAX_ALL_SUBSCRIBERS, LIMIT, "max_all_subscribers", "too many subscriptions of all nodes")
 
 enum err {
     OK = 0,

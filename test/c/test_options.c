@@ -41,6 +41,12 @@ static void without_options_the_defaults_hold(void **state)
     assert_int_equal(o.max_objects, 10000);
     assert_int_equal(o.max_handles, 100000);
     assert_int_equal(o.max_pending, 10000);
+    assert_int_equal(o.max_all_handles, 400000);
+    assert_int_equal(o.max_all_pending, 40000);
+    assert_int_equal(o.max_all_pending_bytes, 256 * 1024 * 1024);
+    assert_int_equal(o.max_all_leases, 4000000);
+    assert_int_equal(o.max_all_waiting, 400000);
+    assert_int_equal(o.max_all_subscribers, 40000);
     assert_int_equal(o.max_pending_bytes, 1024 * 1024);
 }
 

@@ -58,6 +58,12 @@ static void limit_peers(struct server_options *o)
     o->max_leases = 10;
     o->max_waiting = 4;
     o->max_subscribers = 2;
+    o->max_all_handles = 12;
+    o->max_all_pending = 12;
+    o->max_all_pending_bytes = 2 * SMALL_FRAME;
+    o->max_all_leases = 15;
+    o->max_all_waiting = 6;
+    o->max_all_subscribers = 3;
     o->max_frame = SMALL_FRAME;
 }
 

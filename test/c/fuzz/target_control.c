@@ -154,6 +154,14 @@ static void check_limits(void)
     must(c->waiter_count <= o->max_waiting);
     must(c->subscriber_count <= o->max_subscribers);
     must(host.server->entry_count <= o->max_objects);
+    const struct totals *all = &host.server->all;
+    const struct client *own = host.server->own; /* which bounds itself */
+    must(all->handles + all->openings <=
+         o->max_all_handles + own->handle_count + own->opening_count);
+    must(all->pending <= o->max_all_pending + own->pending_count);
+    must(all->leases + all->credit <= o->max_all_leases);
+    must(all->waiters <= o->max_all_waiting);
+    must(all->subscribers <= o->max_all_subscribers);
 }
 
 static void run(struct span input)

@@ -774,6 +774,65 @@ static void openings_under_way_count_as_handles(void **state)
     assert_int_equal(access(folder_file(host.dir, "g"), F_OK), -1);
 }
 
+static void handles_of_all_are_limited(void **state)
+{
+    (void)state;
+    struct peer other;
+    host.server->options.max_all_handles = 3;
+    peer_open(&other, &host, "other@localhost");
+    const uint64_t f = open_new("f", 8);
+    opened(ask(&other, "{open,\"f\",0,8,[]}"));
+    const char *two = "{batch,[{open,\"f\",0,8,[]},{open,\"g\",0,8,[create,write]}]}";
+    assert_non_null(strstr(ask(&other, "%s", two), "{error,{limit,max_all_handles}}]}"));
+    assert_int_equal(access(folder_file(host.dir, "g"), F_OK), -1);
+    is(ask(&peer, "{close,%" PRIu64 "}", f), "ok");
+    const uint64_t g = opened(ask(&other, "{open,\"g\",0,8,[create,write]}"));
+    is(ask(&peer, "{open,\"f\",0,8,[]}"), "{error,{limit,max_all_handles}}");
+    is(ask(&other, "{close,%" PRIu64 "}", g), "ok");
+    peer_close(&other);
+    for (int i = 0; i < 3; i++)
+        opened(ask(&peer, "{open,\"f\",0,8,[write]}"));
+}
+
+/* Where all have none left, nobody's first request has a place either. */
+static void requests_of_all_that_wait_are_limited(void **state)
+{
+    (void)state;
+    struct peer other;
+    host.server->options.max_all_pending = 3;
+    peer_open(&other, &host, "other@localhost");
+    const uint64_t f = open_new("f", 8);
+    for (int i = 0; i < 3; i++)
+        call(&peer, make_term("{sync,%" PRIu64 "}", f));
+    call(&other, make_term("{open,\"f\",0,8,[]}"));
+    struct message *m = hear(&other);
+    is(reply_of(m), "{error,{limit,max_all_pending}}");
+    free(m);
+    for (int i = 0; i < 3; i++)
+        is(heard(), "ok");
+    opened(ask(&other, "{open,\"f\",0,8,[]}"));
+    peer_close(&other);
+}
+
+/* One is admitted whatever its length. */
+static void bytes_of_all_that_wait_are_limited(void **state)
+{
+    (void)state;
+    enum { LONG = 1000 };
+    char text[LONG + 1];
+    memset(text, 'x', LONG);
+    text[LONG] = '\0';
+    const uint64_t f = open_new("f", LONG);
+    host.server->options.max_all_pending_bytes = LONG;
+    call(&peer, make_term("{sync,%" PRIu64 "}", f));
+    call(&peer, make_term("{pwrite,%" PRIu64 ",0,\"%s\"}", f, text));
+    is(heard(), "{error,{limit,max_all_pending}}");
+    is(heard(), "ok");
+    const char *lone =
+        ask(&peer, "{batch,[{sync,%" PRIu64 "},{pwrite,%" PRIu64 ",0,\"%s\"}]}", f, f, text);
+    is(lone, "{ok,[ok,ok]}");
+}
+
 /* Neither fixture: the engine stops while the peer is there. */
 static void the_engine_stops_beside_an_opening(void **state)
 {
@@ -834,6 +893,9 @@ int main(void)
         TEST(too_long_messages_are_refused_to_their_callers),
         TEST(objects_and_handles_are_limited),
         TEST(openings_under_way_count_as_handles),
+        TEST(handles_of_all_are_limited),
+        TEST(requests_of_all_that_wait_are_limited),
+        TEST(bytes_of_all_that_wait_are_limited),
         cmocka_unit_test(the_engine_stops_beside_an_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -566,6 +566,62 @@ static void credit_comes_back_with_an_erased_queue(void **state)
     assert_int_equal(other.client->credit, 0);
 }
 
+static void what_all_hold_is_limited(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer, "");
+    host.server->options.max_all_leases = 4;
+    is(ask(&peer, "{push_many,%" PRIu64 ",[a,b,c,d,e]}", q), "ok");
+    is(ask(&peer, "{take_many,%" PRIu64 ",2}", q), "{ok,[{1,1,a},{2,1,b}]}");
+    call_subscribe(&other, "q", 7, 3);
+    hears(&other, "{error,{limit,max_all_leases}}");
+    call_subscribe(&other, "q", 7, 2);
+    hears(&other, "ok");
+    hears_message_of(&other, 3);
+    hears_message_of(&other, 4);
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{error,{limit,max_all_leases}}");
+    is(ask(&peer, "{ack,%" PRIu64 ",1}", q), "ok");
+    is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,5,1,e}");
+    assert_int_equal(host.server->all.leases, 4);
+}
+
+static void who_waits_meets_what_all_hold(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer, "");
+    host.server->options.max_all_leases = 2;
+    call(&other, make_term("{take_many,\"q\",9,infinity}"));
+    call(&other, make_term("{take,\"q\",infinity}"));
+    settle();
+    is(ask(&peer, "{push_many,%" PRIu64 ",[a,b,c]}", q), "ok");
+    hears(&other, "{ok,[{1,1,a},{2,1,b}]}");
+    hears(&other, "{error,{limit,max_all_leases}}");
+    is_length(q, "1");
+}
+
+static void all_who_wait_are_limited(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer, "");
+    host.server->options.max_all_waiting = 2;
+    host.server->options.max_all_subscribers = 1;
+    call(&peer, make_term("{pop_wait,%" PRIu64 ",infinity}", q));
+    call(&other, make_term("{pop_wait,\"q\",infinity}"));
+    is(ask(&peer, "{take,%" PRIu64 ",1000}", q), "{error,{limit,max_all_waiting}}");
+    call_subscribe(&other, "q", 7, 1);
+    hears(&other, "ok");
+    call_subscribe(&peer, "q", 8, 1);
+    hears(&peer, "{error,{limit,max_all_subscribers}}");
+    call_subscribe(&other, "q", 7, 2);
+    hears(&other, "ok");
+    is(ask(&peer, "{push,%" PRIu64 ",a}", q), "ok");
+    hears(&peer, "{ok,a}");
+    call(&peer, make_term("{pop_wait,%" PRIu64 ",infinity}", q));
+    settle();
+    assert_int_equal(host.server->all.waiters, 2);
+    assert_null(peer.first);
+}
+
 static void who_does_not_read_is_passed_over(void **state)
 {
     (void)state;
@@ -673,6 +729,9 @@ int main(void)
         TEST(kept_leases_leave_no_room_for_credit),
         TEST(unused_credit_is_not_taken),
         TEST(credit_comes_back_with_an_erased_queue),
+        TEST(what_all_hold_is_limited),
+        TEST(who_waits_meets_what_all_hold),
+        TEST(all_who_wait_are_limited),
         TEST(who_reads_again_is_first_again),
         TEST(many_who_wait_are_served_in_turns),
         TEST(who_does_not_read_is_passed_over),

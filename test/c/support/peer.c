@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "proto/engine.h"
 #include "proto/reply.h"
 #include "support/check.h"
 #include "support/folder.h"
@@ -23,8 +24,14 @@ void host_init(struct host *h)
                                          .max_leases = 1000,
                                          .max_waiting = 100,
                                          .max_subscribers = 10,
-                                         .max_frame = 1 << 20,
-                                         .journal_size = 8 << 20};
+                                         .journal_size = 8 << 20,
+                                         .max_all_handles = 1000,
+                                         .max_all_pending = 1000,
+                                         .max_all_pending_bytes = 64 << 20,
+                                         .max_all_leases = 10000,
+                                         .max_all_waiting = 10000,
+                                         .max_all_subscribers = 100,
+                                         .max_frame = 1 << 20};
     must(uv_loop_init(&h->loop) == 0);
     uv_prepare_init(&h->loop, &h->before_waiting);
     uv_idle_init(&h->loop, &h->awake);
@@ -73,6 +80,8 @@ void host_end_stop(struct host *h)
 {
     uv_run(&h->loop, UV_RUN_DEFAULT);
     assert_true(h->stopped);
+    const struct totals none = {0};
+    assert_memory_equal(&h->server->all, &none, sizeof none);
     server_close(h->server);
     h->server = NULL;
 }
