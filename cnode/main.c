@@ -272,6 +272,8 @@ static bool open_server(struct daemon *d)
                                            .allowed = o->allow_paths,
                                            .any_file_system = o->any_file_system,
                                            .max_objects = o->max_objects,
+                                           .max_object_bytes = o->max_object_bytes,
+                                           .max_mapped = o->max_mapped,
                                            .max_handles = o->max_handles,
                                            .max_pending = o->max_pending,
                                            .max_pending_bytes = o->max_pending_bytes,

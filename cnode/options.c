@@ -5,6 +5,9 @@
 #define AT(field) offsetof(struct options, field)
 #define GIB       ((uint64_t)1 << 30)
 
+/* Half of the address space of x86-64: no map can be longer. */
+#define MAPPED_MOST ((uint64_t)1 << 46)
+
 const struct option_row option_rows[] = {
     {.name = "name",
      .argument = "NAME",
@@ -85,6 +88,22 @@ const struct option_row option_rows[] = {
      .min = 1,
      .max = UINT32_MAX,
      .help = "files open at once"},
+    {.name = "max-object-bytes",
+     .argument = "BYTES",
+     .initial = "1099511627776",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_object_bytes),
+     .min = 4096,
+     .max = MAPPED_MOST,
+     .help = "longest file or memory of one object"},
+    {.name = "max-mapped",
+     .argument = "BYTES",
+     .initial = "17592186044416",
+     .kind = OPTION_NUMBER,
+     .offset = AT(max_mapped),
+     .min = 4096,
+     .max = MAPPED_MOST,
+     .help = "all objects together"},
     {.name = "max-handles",
      .argument = "N",
      .initial = "100000",

@@ -20,6 +20,8 @@ struct options {
     uint64_t port;
     uint64_t max_frame;
     uint64_t max_objects;
+    uint64_t max_object_bytes;
+    uint64_t max_mapped;
     uint64_t max_handles;
     uint64_t max_all_handles;
     uint64_t max_pending;

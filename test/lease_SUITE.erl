@@ -43,7 +43,7 @@ groups() ->
           what_a_node_held_comes_back_when_it_disconnects,
           what_was_held_comes_back_with_the_daemon, a_delay_outlives_the_daemon,
           who_waits_is_told_of_the_end, leases_are_limited,
-         kept_leases_of_subscriptions_are_limited]}].
+          kept_leases_of_subscriptions_are_limited]}].
 
 init_per_suite(Config) ->
     emmap_queue_face:start(Config).

@@ -298,11 +298,12 @@ static void reply_limits(struct buf *out, const struct server_options *o)
         uint64_t most;
     } limits[] = {
 #define LIMIT(name) {#name, o->name}
-        LIMIT(max_objects),           LIMIT(max_handles),     LIMIT(max_pending),
-        LIMIT(max_pending_bytes),     LIMIT(max_leases),      LIMIT(max_waiting),
-        LIMIT(max_subscribers),       LIMIT(max_all_handles), LIMIT(max_all_pending),
-        LIMIT(max_all_pending_bytes), LIMIT(max_all_leases),  LIMIT(max_all_waiting),
-        LIMIT(max_all_subscribers),   LIMIT(max_frame),
+        LIMIT(max_objects),     LIMIT(max_object_bytes), LIMIT(max_mapped),
+        LIMIT(max_handles),     LIMIT(max_pending),      LIMIT(max_pending_bytes),
+        LIMIT(max_leases),      LIMIT(max_waiting),      LIMIT(max_subscribers),
+        LIMIT(max_all_handles), LIMIT(max_all_pending),  LIMIT(max_all_pending_bytes),
+        LIMIT(max_all_leases),  LIMIT(max_all_waiting),  LIMIT(max_all_subscribers),
+        LIMIT(max_frame),
 #undef LIMIT
     };
     const uint32_t n = sizeof limits / sizeof limits[0];

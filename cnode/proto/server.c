@@ -170,6 +170,7 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
         return e;
     }
     guard_install();
+    map_limit(options->max_object_bytes, options->max_mapped);
     s->loop = loop;
     s->own = move_client_new(s);
     s->options = *options;

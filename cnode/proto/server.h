@@ -23,6 +23,8 @@ struct server_options {
     uint64_t journal_size;      /* of a half of it */
     bool adopts_journals;       /* that nobody holds, to open files that they have changes of */
     uint64_t max_objects;       /* open at the same time */
+    uint64_t max_object_bytes;  /* of the file or memory of one */
+    uint64_t max_mapped;        /* of all of them */
     uint64_t max_handles;       /* of one client */
     uint64_t max_pending;       /* requests of one client that wait in lines */
     uint64_t max_pending_bytes; /* and their bytes; one request is always admitted */

@@ -85,6 +85,12 @@ static enum err make_in(const struct opening *o, struct place place, int *made)
     return e;
 }
 
+/* The file would be there for nothing if it could not be mapped. */
+static enum err admit_new(const struct opening *o)
+{
+    return map_admit(o->kind == OBJECT_QUEUE ? queue_new_size(&queue_limits) : size_to_make(o));
+}
+
 /* ERR_EEXIST: another one was faster. */
 static enum err make(const struct paths *paths, struct opening *o)
 {
@@ -92,7 +98,9 @@ static enum err make(const struct paths *paths, struct opening *o)
     int fd = -1;
     if (o->offset > size_to_make(o))
         return ERR_BADARG;
-    enum err e = path_parent(paths, o->path, &place);
+    enum err e = admit_new(o);
+    if (e == OK)
+        e = path_parent(paths, o->path, &place);
     if (e != OK)
         return e;
     if (!o->any_file_system && !os.is_local(place.dir))
@@ -232,17 +240,23 @@ static enum err check(struct object *object, struct opening *o, uint64_t *size)
     return o->kind == OBJECT_COUNTERS ? check_counters(object, o) : check_region(object, o, size);
 }
 
+/* As object_resize to nothing, and then to so much. */
+static enum err clear(struct object *object, uint64_t size)
+{
+    enum err e = object_writable(object);
+    if (e == OK && object->durable != NULL)
+        e = journal_floor(object->durable);
+    if (e == OK)
+        e = map_clear(&object->map, size);
+    return e == OK && object->durable != NULL ? journal_sync_file(object->durable) : e;
+}
+
 /* To truncate, the new size is made sure of first: a full disk must not cost the old bytes. */
 static enum err fit_region(struct object *object, const struct opening *o, uint64_t size)
 {
     const struct map *m = &object->map;
     enum err e = size > m->size ? object_resize(object, size) : OK;
-    if (e == OK && o->truncate && m->size > 0) {
-        e = object_resize(object, 0);
-        if (e == OK)
-            e = object_resize(object, size);
-    }
-    return e;
+    return e == OK && o->truncate && m->size > 0 ? clear(object, size) : e;
 }
 
 static enum err fit(struct object *object, const struct opening *o, uint64_t size)

@@ -78,6 +78,9 @@ struct queue_change {
 enum err queue_make(int fd, const struct queue_limits *limits, const struct queue_change *options,
                     uint64_t now_ms);
 
+/* The length of such a file. */
+uint64_t queue_new_size(const struct queue_limits *limits);
+
 /* Does the file begin as a queue of ours does? */
 bool queue_is_one(const struct map *m);
 

@@ -186,7 +186,8 @@ static enum err grow(struct object *o, uint32_t count, uint32_t *granule)
 
 static bool is_no_space(enum err e)
 {
-    return e == ERR_ENOSPC || e == ERR_EDQUOT || e == ERR_EFBIG;
+    return e == ERR_ENOSPC || e == ERR_EDQUOT || e == ERR_EFBIG || e == ERR_MAX_OBJECT_BYTES ||
+           e == ERR_MAX_MAPPED;
 }
 
 /* Gives holes their space; where the disk has none, a higher run may still have its own. */
@@ -222,7 +223,7 @@ static enum err obtain(struct object *o, const struct turn *t, uint32_t count, u
 }
 
 /* Each extent is at least an eighth of what is before it, so that their number stays small; where
- * the disk has no room for that, as much as is needed will do. */
+ * the disk or a limit has no room for that, as much as is needed will do. */
 static enum err promise(struct object *o, const struct turn *t, struct recordlog *log,
                         uint64_t bytes)
 {

@@ -45,10 +45,15 @@ static void first_slot(const struct queue *q, uint8_t *page)
     header_seal(q, page, header_slot_at(q->limits, 1));
 }
 
+uint64_t queue_new_size(const struct queue_limits *limits)
+{
+    return (uint64_t)(header_granules(limits) + 1) * limits->granule;
+}
+
 enum err queue_make(int fd, const struct queue_limits *limits, const struct queue_change *options,
                     uint64_t now_ms)
 {
-    const uint64_t size = (uint64_t)(header_granules(limits) + 1) * limits->granule;
+    const uint64_t size = queue_new_size(limits);
     struct queue q = {.limits = limits, .created = now_ms};
     os_random(q.uuid, sizeof q.uuid);
     q.seed = hash_bytes(0, q.uuid, sizeof q.uuid);

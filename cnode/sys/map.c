@@ -1,6 +1,7 @@
 #include "sys/map.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -12,10 +13,66 @@ enum { PAGE = 4096, WARM_MS = 1000 };
 static const uint64_t reserve_least = 256 << 20;
 static const uint64_t size_most = (uint64_t)1 << 46; /* half of the address space of x86-64 */
 
+static uint64_t most_of_one = UINT64_MAX;
+static uint64_t most_of_all = UINT64_MAX;
+static atomic_uint_fast64_t charged_to_all;
+
 static enum err last_error(void)
 {
     return err_from_errno(errno);
 }
+
+/* --- what may be mapped ---------------------------------------------------------------------- */
+
+void map_limit(uint64_t one, uint64_t all)
+{
+    most_of_one = one;
+    most_of_all = all;
+}
+
+uint64_t map_bytes(void)
+{
+    return charged_to_all;
+}
+
+static bool has_room(uint64_t has, uint64_t more)
+{
+    return more <= most_of_all && has <= most_of_all - more;
+}
+
+enum err map_admit(uint64_t size)
+{
+    if (size > most_of_one)
+        return ERR_MAX_OBJECT_BYTES;
+    return has_room(charged_to_all, size) ? OK : ERR_MAX_MAPPED;
+}
+
+/* Before the map gets so long; workers grow several at once. */
+static enum err charge(struct map *m, uint64_t size)
+{
+    if (size > most_of_one)
+        return ERR_MAX_OBJECT_BYTES;
+    if (size <= m->charged)
+        return OK;
+    const uint64_t more = size - m->charged;
+    uint64_t has = charged_to_all;
+    do {
+        if (!has_room(has, more))
+            return ERR_MAX_MAPPED;
+    } while (!atomic_compare_exchange_weak(&charged_to_all, &has, has + more));
+    m->charged = size;
+    return OK;
+}
+
+static void discharge(struct map *m, uint64_t size)
+{
+    if (m->charged <= size)
+        return;
+    atomic_fetch_sub(&charged_to_all, m->charged - size);
+    m->charged = size;
+}
+
+/* --- pages ----------------------------------------------------------------------------------- */
 
 static int protection(const struct map *m)
 {
@@ -59,7 +116,9 @@ static enum err reserve(uint64_t size, uint8_t **at, uint64_t *reserved)
 enum err map_open(struct map *m, int fd, uint64_t size, bool writable, enum map_sharing sharing)
 {
     *m = (struct map){.fd = fd, .sharing = sharing, .writable = writable};
-    enum err e = reserve(size, &m->at, &m->reserved);
+    enum err e = charge(m, size);
+    if (e == OK)
+        e = reserve(size, &m->at, &m->reserved);
     if (e == OK) {
         e = map_pages(m, m->at, 0, align_up(size, PAGE), sharing != MAP_MEMORY);
         m->size = size;
@@ -75,6 +134,7 @@ void map_close(struct map *m)
         os.unmap(m->at, m->reserved);
     if (m->fd >= 0)
         os.close(m->fd);
+    discharge(m, 0);
     *m = (struct map){.fd = -1};
 }
 
@@ -206,7 +266,12 @@ static enum err grow(struct map *m, uint64_t size)
 {
     if (size > size_most)
         return ERR_EFBIG;
-    return m->sharing == MAP_OF_FILE ? grow_file(m, size) : grow_memory(m, size);
+    enum err e = charge(m, size);
+    if (e == OK)
+        e = m->sharing == MAP_OF_FILE ? grow_file(m, size) : grow_memory(m, size);
+    if (e != OK)
+        discharge(m, m->size);
+    return e;
 }
 
 static void forget(struct map *m, uint64_t size)
@@ -230,16 +295,34 @@ enum err map_resize(struct map *m, uint64_t size)
         return ERR_EACCES;
     if (size == m->size)
         return OK;
-    return size > m->size ? grow(m, size) : shrink(m, size);
+    enum err e = size > m->size ? grow(m, size) : shrink(m, size);
+    discharge(m, m->size);
+    return e;
+}
+
+enum err map_clear(struct map *m, uint64_t size)
+{
+    must(size <= m->size);
+    if (!m->writable)
+        return ERR_EACCES;
+    enum err e = shrink(m, 0);
+    if (e == OK && size > 0)
+        e = grow(m, size);
+    discharge(m, m->size);
+    return e;
 }
 
 enum err map_follow(struct map *m, uint64_t size)
 {
+    enum err e = OK;
     if (size > m->size)
-        return map_more(m, size);
+        e = charge(m, size);
+    if (e == OK && size > m->size)
+        e = map_more(m, size);
     if (size < m->size)
         forget(m, size);
-    return OK;
+    discharge(m, m->size);
+    return e;
 }
 
 enum err map_sync(struct map *m)

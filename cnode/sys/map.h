@@ -20,11 +20,23 @@ struct map {
     uint8_t *at;
     uint64_t size;     /* bytes that may be touched */
     uint64_t reserved; /* address space from `at` on */
+    uint64_t charged;  /* what it has of the bytes that may be mapped in all */
     struct {
         uint64_t page; /* page number + 1 */
         int64_t until_ms;
     } warm[8]; /* pages lately seen in memory, by page number modulo 8 */
 };
+
+/* map_limit: no map is longer than `one`, all of this process together than `all`; before the first
+ * is opened. Without it there is no limit. What is longer is refused, ERR_MAX_OBJECT_BYTES,
+ * ERR_MAX_MAPPED, and nothing is changed. */
+void map_limit(uint64_t one, uint64_t all);
+
+/* map_admit: might a map of so many bytes be opened now? For what must not be made in vain. */
+enum err map_admit(uint64_t size);
+
+/* The bytes of all maps. */
+uint64_t map_bytes(void);
 
 /* map_open maps size bytes of the file, which it has. It takes the descriptor over, also on
  * failure. MAP_MEMORY takes fd -1. */
@@ -48,6 +60,10 @@ void map_prepare(struct map *m, uint64_t pos, uint64_t len);
 /* map_resize makes the file (or the memory) size bytes long. New bytes are zero. On an error the
  * size and all bytes are what they were. */
 enum err map_resize(struct map *m, uint64_t size);
+
+/* map_clear takes all bytes out and makes it size bytes long, at most what it was. In between
+ * nobody else gets the bytes that it may have. */
+enum err map_clear(struct map *m, uint64_t size);
 
 /* map_follow takes over a size that another program has given the file. */
 enum err map_follow(struct map *m, uint64_t size);

@@ -39,6 +39,8 @@ static void without_options_the_defaults_hold(void **state)
     assert_int_equal(o.max_half_open, 64);
     assert_int_equal(o.handshake_timeout, 5000);
     assert_int_equal(o.max_objects, 10000);
+    assert_int_equal(o.max_object_bytes, (uint64_t)1 << 40);
+    assert_int_equal(o.max_mapped, (uint64_t)1 << 44);
     assert_int_equal(o.max_handles, 100000);
     assert_int_equal(o.max_pending, 10000);
     assert_int_equal(o.max_all_handles, 400000);

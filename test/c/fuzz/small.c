@@ -52,6 +52,8 @@ static void limit_host(void)
 static void limit_peers(struct server_options *o)
 {
     o->max_objects = 16;
+    o->max_object_bytes = FILE_MOST / 4 * 3;
+    o->max_mapped = FILE_MOST * 3;
     o->max_handles = 8;
     o->max_pending = 8;
     o->max_pending_bytes = SMALL_FRAME;

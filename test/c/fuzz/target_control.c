@@ -154,6 +154,7 @@ static void check_limits(void)
     must(c->waiter_count <= o->max_waiting);
     must(c->subscriber_count <= o->max_subscribers);
     must(host.server->entry_count <= o->max_objects);
+    must(map_bytes() <= o->max_mapped);
     const struct totals *all = &host.server->all;
     const struct client *own = host.server->own; /* which bounds itself */
     must(all->handles + all->openings <=

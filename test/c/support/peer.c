@@ -18,6 +18,8 @@ void host_init(struct host *h)
                                          .allowed = nothing_else,
                                          .any_file_system = true,
                                          .max_objects = 100,
+                                         .max_object_bytes = (uint64_t)1 << 46,
+                                         .max_mapped = (uint64_t)1 << 46,
                                          .max_handles = 100,
                                          .max_pending = 100,
                                          .max_pending_bytes = 1 << 20,
@@ -82,6 +84,7 @@ void host_end_stop(struct host *h)
     assert_true(h->stopped);
     const struct totals none = {0};
     assert_memory_equal(&h->server->all, &none, sizeof none);
+    assert_int_equal(map_bytes(), 0);
     server_close(h->server);
     h->server = NULL;
 }

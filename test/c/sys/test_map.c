@@ -267,6 +267,125 @@ static void a_full_disk_changes_nothing(void **state)
     }
 }
 
+/* --- limits ---------------------------------------------------------------------------------- */
+
+static void no_limit(void)
+{
+    map_limit(UINT64_MAX, UINT64_MAX);
+}
+
+static void a_map_keeps_to_its_limit(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < 3; s++) {
+        map_limit(10000, UINT64_MAX);
+        struct map m = mapped(10000, sharings[s]);
+        assert_int_equal(map_admit(10001), ERR_MAX_OBJECT_BYTES);
+        assert_int_equal(map_resize(&m, 10001), ERR_MAX_OBJECT_BYTES);
+        assert_int_equal(m.size, 10000);
+        file_has(10000);
+        assert_int_equal(map_resize(&m, 5000), OK);
+        assert_int_equal(map_resize(&m, 10000), OK);
+        assert_int_equal(map_bytes(), 10000);
+        map_close(&m);
+        assert_int_equal(map_bytes(), 0);
+    }
+    no_limit();
+}
+
+static void a_file_beyond_the_limit_is_not_opened(void **state)
+{
+    (void)state;
+    const struct held before = held_now();
+    struct map m;
+    make_file(10001);
+    map_limit(10000, UINT64_MAX);
+    assert_int_equal(map_open(&m, open_file(true), 10001, true, MAP_OF_FILE), ERR_MAX_OBJECT_BYTES);
+    file_has(10001);
+    held_as(before);
+    assert_int_equal(map_bytes(), 0);
+    no_limit();
+}
+
+static void all_maps_keep_to_their_limit(void **state)
+{
+    (void)state;
+    struct map b;
+    map_limit(UINT64_MAX, 10000);
+    struct map a = mapped(6000, MAP_OF_FILE);
+    assert_int_equal(map_admit(4000), OK);
+    assert_int_equal(map_admit(4001), ERR_MAX_MAPPED);
+    assert_int_equal(map_open(&b, -1, 4001, true, MAP_MEMORY), ERR_MAX_MAPPED);
+    assert_int_equal(map_open(&b, -1, 3000, true, MAP_MEMORY), OK);
+    assert_int_equal(map_resize(&b, 4001), ERR_MAX_MAPPED);
+    assert_int_equal(map_resize(&b, 4000), OK);
+    assert_int_equal(map_resize(&a, 6001), ERR_MAX_MAPPED);
+    file_has(6000);
+    assert_int_equal(map_resize(&b, 1000), OK);
+    assert_int_equal(map_resize(&a, 9000), OK);
+    map_close(&a);
+    assert_int_equal(map_bytes(), 1000);
+    map_close(&b);
+    no_limit();
+}
+
+static void a_growth_that_failed_is_not_counted(void **state)
+{
+    (void)state;
+    map_limit(UINT64_MAX, 10000);
+    struct map m = mapped(1000, MAP_OF_FILE);
+    os.allocate = allocate_half;
+    assert_int_equal(map_resize(&m, 9000), ERR_ENOSPC);
+    assert_int_equal(map_bytes(), 1000);
+    os.allocate = real.allocate;
+    assert_int_equal(map_resize(&m, 10000), OK);
+    map_close(&m);
+    no_limit();
+}
+
+static void what_others_made_longer_is_not_followed_beyond(void **state)
+{
+    (void)state;
+    map_limit(10000, UINT64_MAX);
+    struct map m = mapped(1000, MAP_OF_FILE);
+    assert_int_equal(truncate(name(), 20000), 0);
+    assert_int_equal(map_follow(&m, 20000), ERR_MAX_OBJECT_BYTES);
+    assert_int_equal(m.size, 1000);
+    assert_int_equal(map_bytes(), 1000);
+    assert_int_equal(map_follow(&m, 10000), OK);
+    assert_int_equal(map_follow(&m, 10), OK);
+    assert_int_equal(map_bytes(), 10);
+    map_close(&m);
+    no_limit();
+}
+
+static struct map greedy;
+static enum err greedy_got;
+
+static int truncate_beside(int fd, off_t size)
+{
+    greedy_got = map_resize(&greedy, 9000); /* somebody else wants what seems to be free */
+    return real.truncate(fd, size);
+}
+
+static void what_is_cleared_keeps_its_room(void **state)
+{
+    (void)state;
+    map_limit(UINT64_MAX, 10000);
+    struct map m = mapped(8000, MAP_OF_FILE);
+    assert_int_equal(map_open(&greedy, -1, 1000, true, MAP_MEMORY), OK);
+    os.truncate = truncate_beside;
+    assert_int_equal(map_clear(&m, 7000), OK);
+    assert_int_equal(greedy_got, ERR_MAX_MAPPED);
+    all_are(&m, 0, 7000, 0);
+    file_has(7000);
+    assert_int_equal(map_bytes(), 8000);
+    os.truncate = real.truncate;
+    map_close(&m);
+    map_close(&greedy);
+    no_limit();
+}
+
 static void a_read_only_mapping_has_its_size(void **state)
 {
     (void)state;
@@ -496,6 +615,12 @@ int main(void)
         TEST(a_private_copy_grows_by_zeros_of_its_own),
         TEST(a_size_given_by_others_is_followed),
         TEST(what_others_appended_outlives_a_failed_growth),
+        TEST(a_map_keeps_to_its_limit),
+        TEST(a_file_beyond_the_limit_is_not_opened),
+        TEST(all_maps_keep_to_their_limit),
+        TEST(a_growth_that_failed_is_not_counted),
+        TEST(what_others_made_longer_is_not_followed_beyond),
+        TEST(what_is_cleared_keeps_its_room),
         TEST(a_full_disk_changes_nothing),
         TEST(a_read_only_mapping_has_its_size),
         TEST(writes_can_be_allowed_later),
