@@ -13,6 +13,7 @@
 #include "options.h"
 #include "proto/server.h"
 #include "sys/log.h"
+#include "sys/os.h"
 #include "tools/tools.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_TAKEN = 3, EXIT_COOKIE = 4 };
@@ -288,7 +289,11 @@ static bool open_server(struct daemon *d)
                                            .max_all_leases = o->max_all_leases,
                                            .max_all_waiting = o->max_all_waiting,
                                            .max_all_subscribers = o->max_all_subscribers,
-                                           .max_frame = o->max_frame};
+                                           .max_frame = o->max_frame,
+                                           .max_unsent = o->max_unsent,
+                                           .max_half_open = o->max_half_open,
+                                           .max_connections = o->max_connections,
+                                           .reserve_fds = os_keep_back(o->reserve_fds)};
     char why[SERVER_WHY];
     const enum err bad = server_open(&d->loop, &options, &d->server, why);
     if (bad != OK && why[0] != '\0')
@@ -307,7 +312,8 @@ static bool open_node(struct daemon *d)
                                          .listen = d->listen,
                                          .port = (uint16_t)o->port,
                                          .epmd_port = d->epmd_port,
-                                         .max_half_open = (uint32_t)o->max_half_open,
+                                         .max_half_open = o->max_half_open,
+                                         .max_connections = o->max_connections,
                                          .limits = {.max_frame = o->max_frame,
                                                     .max_unsent = o->max_unsent,
                                                     .unsent_timeout = o->unsent_timeout,

@@ -37,6 +37,8 @@ struct options {
     uint64_t max_unsent;
     uint64_t unsent_timeout;
     uint64_t max_half_open;
+    uint64_t max_connections;
+    uint64_t reserve_fds;
     uint64_t handshake_timeout;
     uint64_t journal_size;
     bool adopt_journals;

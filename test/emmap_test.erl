@@ -70,7 +70,7 @@ daemon_path() ->
     end.
 
 %% A daemon that ends with the calling process. Options: node (default: a new short name), args,
-%% data_dir, cookie_file, epmd (its port).
+%% data_dir, cookie_file, epmd (its port), descriptors (as many as it may have).
 daemon(Config) ->
     daemon(Config, #{}).
 
@@ -86,11 +86,18 @@ start_program(Config, Options0) ->
                            data_dir => filename:join(proplists:get_value(dir, Config), "data")},
                          Options0),
     Port = maps:get(epmd, Options, proplists:get_value(epmd, Config)),
-    Program = emmap_program:start(daemon_path(), daemon_args(Config, Options),
+    {Path, Args} = command(daemon_args(Config, Options), Options),
+    Program = emmap_program:start(Path, Args,
                                   Options#{env => [{"ERL_EPMD_PORT", integer_to_list(Port)},
                                                    {"HOME", proplists:get_value(dir, Config)}]}),
     #{program => Program, node => maps:get(node, Options), options => Options, config => Config,
       data_dir => maps:get(data_dir, Options)}.
+
+command(Args, #{descriptors := N}) ->
+    Script = "ulimit -n " ++ integer_to_list(N) ++ " && exec \"$0\" \"$@\"",
+    {"/bin/sh", ["-c", Script, daemon_path() | Args]};
+command(Args, _Options) ->
+    {daemon_path(), Args}.
 
 await_ready(#{program := Program, node := Node} = Daemon) ->
     [Name, Port] = emmap_program:await_line(Program, "^ready (\\S+) (\\d+)$"),

@@ -23,7 +23,12 @@ groups() ->
        a_queue_is_limited, a_queue_of_the_nif_library_is_limited, all_objects_are_limited]},
      {all_nodes, [],
       [handles_of_all_are_limited, leases_of_all_are_limited, waits_of_all_are_limited,
-       subscriptions_of_all_are_limited, waiting_requests_of_all_are_limited]}].
+       subscriptions_of_all_are_limited, waiting_requests_of_all_are_limited]},
+     {host, [],
+      [connections_are_limited, descriptors_are_kept_back, names_that_nobody_has_open_make_room,
+       without_descriptors_connections_wait]},
+     {told, [],
+      [info_tells_the_limits]}].
 
 init_per_suite(Config0) ->
     Config = emmap_test:start(Config0),
@@ -225,7 +230,122 @@ waiting_requests_of_all_are_limited(Config) ->
     true = lists:member({error, {limit, max_all_pending}}, All),
     on(hd(Clients), fun() -> ok = call(D, {sync, F}) end).
 
+%%% Connections and descriptors.
+
+connections_are_limited(Config) ->
+    Daemon = #{node := D} = emmap_test:daemon(Config, #{args => ["--max-connections", "2"]}),
+    [First, Second, Third] = [emmap_test:node(Config) || _ <- [1, 2, 3]],
+    [pong = on(Node, fun() -> call(D, ping) end) || Node <- [First, Second]],
+    Refused = fun() -> false = net_kernel:connect_node(D) end,
+    _ = [on(Third, Refused) || _ <- lists:seq(1, 30)],
+    pong = on(First, fun() -> call(D, ping) end),
+    Again = fun() -> true = erlang:disconnect_node(D), pong = call(D, ping) end,
+    ok = on(Second, fun() -> true = erlang:disconnect_node(D), ok end),
+    ok = on(Third, fun() -> until(fun() -> net_kernel:connect_node(D) end) end),
+    pong = on(Third, Again),
+    #{program := Program} = Daemon,
+    Told = [L || L <- emmap_program:lines(Program), nomatch =/= binary:match(L, <<"max_connections">>)],
+    true = length(Told) >= 1 andalso length(Told) =< 20,
+    ok.
+
+%% Objects get none of the last 16 of 64; connections and further handles do.
+descriptors_are_kept_back(Config) ->
+    #{node := D} = with_descriptors(Config, 64, ["--reserve-fds", "16"]),
+    [First | Others] = [emmap_test:node(Config) || _ <- lists:seq(1, 5)],
+    Open = fun(N) -> call(D, {open, lists:concat(["few", N]), 0, 8, [create, write]}) end,
+    {N, F} = on(First, fun() ->
+        {Ids, Refused} = lists:splitwith(fun({ok, _, _}) -> true; (_) -> false end,
+                                         [Open(N) || N <- lists:seq(1, 60)]),
+        [{error, {limit, reserve_fds}}] = lists:usort(Refused),
+        [{ok, Id, _} | _] = Ids,
+        {length(Ids), Id}
+    end),
+    true = N > 10 andalso N < 48,
+    [pong = on(Node, fun() -> call(D, ping) end) || Node <- Others],
+    on(First, fun() ->
+        {error, enoent} = call(D, {open, lists:concat(["few", N + 1]), 0, 0, []}),
+        {error, {limit, reserve_fds}} = call(D, {open_counters, "few_counters", 1}),
+        {error, {limit, reserve_fds}} = call(D, {open_queue, "few_queue", 0, []}),
+        {error, enoent} = call(D, {open, "few_queue", 0, 0, []}),
+        _ = opened(D, {open, "few1", 0, 0, [write]}),
+        _ = opened(D, {open, "", 0, 8, [anon, write]}),
+        ok = call(D, {pwrite, F, 0, "x"}),
+        ok = call(D, {close, F}),
+        #{limits := #{reserve_fds := 16}, fds := Fds} = call(D, info),
+        true = Fds =< 64
+    end).
+
+%% Of many sets of counters that are used by their names each finds a descriptor.
+names_that_nobody_has_open_make_room(Config) ->
+    #{node := D} = with_descriptors(Config, 64, ["--reserve-fds", "16"]),
+    on(emmap_test:node(Config), fun() ->
+        Names = [lists:concat(["named", N]) || N <- lists:seq(1, 150)],
+        [begin
+             C = opened(D, {open_counters, Name, 1}),
+             ok = call(D, {close, C})
+         end || Name <- Names],
+        [{ok, 0} = call(D, {inc_counter, Name, 0}) || Name <- Names],
+        [{ok, 1} = call(D, {inc_counter, Name, 0}) || Name <- lists:reverse(Names)],
+        #{objects := Objects} = call(D, info),
+        true = Objects > 5 andalso Objects < 48
+    end).
+
+%% Who finds no descriptor waits, and the daemon sleeps meanwhile. (A file that is there takes the last
+%% one; to make one takes two.)
+without_descriptors_connections_wait(Config) ->
+    Names = [lists:concat(["all", N]) || N <- lists:seq(1, 60)],
+    #{node := D, program := Program} = with_descriptors(Config, 48, ["--reserve-fds", "0"]),
+    [ok = file:write_file(in_data_dir(Config, Name), "12345678") || Name <- Names],
+    [One, Two] = [emmap_test:node(Config) || _ <- [1, 2]],
+    Ids = on(One, fun() ->
+        Answers = [call(D, {open, Name, 0, 8, [write]}) || Name <- Names],
+        [] = lists:usort([A || {error, _} = A <- Answers]) -- [{error, emfile}, {error, {limit, reserve_fds}}],
+        [Id || {ok, Id, _} <- Answers]
+    end),
+    Connecting = emmap_apps:in_background(Two, [fun() -> net_kernel:connect_node(D) end]),
+    [] = emmap_program:await_line(Program, "cannot accept a connection for now"),
+    OsPid = emmap_program:os_pid(Program),
+    on(One, fun() ->
+        #{uptime_ms := From} = call(D, info),
+        Cpu = cpu_ms(OsPid),
+        ok = until(fun() -> maps:get(uptime_ms, call(D, info)) > From + 1000 end),
+        true = cpu_ms(OsPid) - Cpu < 500,
+        [ok = call(D, {close, Id}) || Id <- Ids]
+    end),
+    [{true, _}] = emmap_apps:await(Connecting),
+    pong = on(Two, fun() -> call(D, ping) end).
+
+%%% What is told.
+
+info_tells_the_limits(Config) ->
+    Given = ["--max-connections", "77", "--max-half-open", "7", "--max-unsent", "70000",
+             "--max-subscribers", "17", "--max-all-pending-bytes", "7777", "--reserve-fds", "5"],
+    #{node := D} = emmap_test:daemon(Config, #{args => Given}),
+    #{limits := Limits} = one(Config, fun(_) -> call(D, info) end),
+    #{max_connections := 77, max_half_open := 7, max_unsent := 70000, max_subscribers := 17,
+      max_all_pending_bytes := 7777, reserve_fds := 5, max_objects := 10000} = Limits,
+    [] = options() -- [atom_to_list(Limit) || Limit <- maps:keys(Limits)],
+    ok.
+
+%% The names of all limits among the options, as Limits has them.
+options() ->
+    Lines = string:lexemes(os:cmd([emmap_test:daemon_path(), " --help"]), "\n"),
+    [lists:flatten(string:replace(Name, "-", "_", all))
+     || Line <- Lines,
+        {match, [Name]} <- [re:run(Line, "^  --((max|reserve)-[a-z-]+)", [{capture, [1], list}])]].
+
 %%% Internal.
+
+%% A daemon that may have so many open files.
+with_descriptors(Config, N, Args) ->
+    emmap_test:daemon(Config, #{args => Args, descriptors => N}).
+
+%% What the program has used of a processor.
+cpu_ms(OsPid) ->
+    {ok, Stat} = file:read_file(["/proc/", integer_to_list(OsPid), "/stat"]),
+    [_, Behind] = string:split(Stat, ") ", trailing),
+    Fields = string:lexemes(Behind, " "),
+    10 * lists:sum([binary_to_integer(lists:nth(N, Fields)) || N <- [12, 13]]).
 
 one(Config, Fun) ->
     one(Config, Fun, #{}).

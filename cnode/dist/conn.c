@@ -1,6 +1,7 @@
 #include "dist/conn.h"
 
 #include <ei.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #include "sys/log.h"
@@ -593,27 +594,31 @@ static void on_turn(uv_idle_t *turn)
 
 /* ---- a connection's beginning and orderly end ---- */
 
-static int start(struct conn *c, uv_stream_t *listener)
+static int start(struct conn *c, int socket)
 {
     uint8_t random[HANDSHAKE_RANDOM];
     os_random(random, sizeof random);
     handshake_init(&c->handshake, &c->hub->handshake, random);
-    const int bad = uv_accept(listener, stream(c));
-    if (bad != 0)
+    const int bad = uv_tcp_open(&c->tcp, socket);
+    if (bad != 0) {
+        close(socket);
         return bad;
+    }
     uv_tcp_nodelay(&c->tcp, 1);
     uv_timer_start(&c->timer, on_deadline, c->hub->limits.handshake_timeout, 0);
     c->reading = true;
     return uv_read_start(stream(c), give_room, on_read);
 }
 
-struct conn *conn_accept(struct conn_hub *hub, uv_stream_t *listener, void *tag, int *bad)
+struct conn *conn_accept(struct conn_hub *hub, int socket, void *tag, int *bad)
 {
     const struct conn_limits *limits = &hub->limits;
     struct conn *c = calloc(1, sizeof *c);
     *bad = UV_ENOMEM;
-    if (c == NULL)
+    if (c == NULL) {
+        close(socket);
         return NULL;
+    }
     c->hub = hub;
     c->tag = tag;
     c->cutter.max = limits->max_frame;
@@ -626,7 +631,7 @@ struct conn *conn_accept(struct conn_hub *hub, uv_stream_t *listener, void *tag,
     c->handles = 2;
     c->tcp.data = c;
     c->timer.data = c;
-    *bad = start(c, listener);
+    *bad = start(c, socket);
     if (*bad == 0)
         return c;
     c->state = CLOSED;

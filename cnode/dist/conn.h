@@ -55,9 +55,9 @@ bool conn_hub_open(struct conn_hub *hub);
 void conn_hub_close(struct conn_hub *hub);
 void conn_hub_free(struct conn_hub *hub);
 
-/* conn_accept takes the connection that waits at the listener. NULL: it cannot; *bad is libuv's
- * error. */
-struct conn *conn_accept(struct conn_hub *hub, uv_stream_t *listener, void *tag, int *bad);
+/* conn_accept begins with a connected socket, which it takes over, also on failure. NULL: it
+ * cannot; *bad is libuv's error. */
+struct conn *conn_accept(struct conn_hub *hub, int socket, void *tag, int *bad);
 
 /* conn_close ends it at once: what the peer owned is undone and `closed` called before this
  * returns; c frees itself later. Never from within the engine. */

@@ -228,6 +228,16 @@ static bool take_old_name(struct handshake *h, struct span m)
     return take_name(h, span_of(m.at + NAME, m.len - NAME));
 }
 
+/* Not `nok`: that tells of a connection the other way, which the peer would wait for. */
+static bool find_place(struct handshake *h, struct buf *out)
+{
+    const struct handshake_self *self = h->self;
+    if (self->has_place == NULL || self->has_place(self->arg, h->peer))
+        return true;
+    put_status(out, "not_allowed");
+    return fail(h, "as many nodes are connected as max_connections allows");
+}
+
 static bool take_first(struct handshake *h, struct span m, struct buf *out)
 {
     const bool taken = m.at[0] == 'N'   ? take_new_name(h, m)
@@ -237,6 +247,8 @@ static bool take_first(struct handshake *h, struct span m, struct buf *out)
         put_status(out, "not_allowed");
         return false;
     }
+    if (!find_place(h, out))
+        return false;
     if (h->offered & NAME_ME)
         put_named(h, out);
     else

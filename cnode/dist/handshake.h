@@ -24,6 +24,8 @@ struct handshake_self {
     const char *name;
     const struct cookies *cookies;
     uint32_t creation;
+    bool (*has_place)(void *arg, const char *peer); /* for a node of this name? NULL: always */
+    void *arg;
 };
 
 struct handshake {

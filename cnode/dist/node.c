@@ -1,6 +1,8 @@
 #include "dist/node.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <unistd.h>
 #include <utlist.h>
 
 #include "dist/epmd.h"
@@ -9,6 +11,8 @@
 
 enum {
     BACKLOG = 128,
+    AT_ONCE = 64,         /* connections, then others have their turn */
+    PAUSE_MS = 100,       /* until another is tried, where the host has nothing left for one */
     WINDOW_MS = 10000,    /* within which ... */
     REPLACEMENTS_MAX = 5, /* ... a name may connect anew so often */
     COMPLAINTS_MAX = 10,  /* ... and as many lines about strangers are logged */
@@ -31,11 +35,14 @@ struct node {
     void *arg;
     struct self self;
     struct conn_hub hub;
-    uv_tcp_t listener;
+    int socket; /* that listens */
+    uv_poll_t listener;
+    uv_timer_t pause;
     uint16_t port;
     struct epmd *epmd;
     struct peer *open;
     struct peer *half_open;
+    uint32_t opens;
     uint32_t half_opens;
     uint64_t complaints_since;
     unsigned complaints;
@@ -61,6 +68,7 @@ static void leave_list(struct peer *p)
     struct node *n = p->node;
     if (p->open) {
         DL_DELETE(n->open, p);
+        n->opens--;
     } else {
         DL_DELETE(n->half_open, p);
         n->half_opens--;
@@ -87,6 +95,13 @@ static bool may_replace(struct peer *p, const struct peer *old)
     return p->replacements <= REPLACEMENTS_MAX;
 }
 
+/* One that is connected takes its own place. */
+static bool has_place(void *arg, const char *name)
+{
+    struct node *n = arg;
+    return n->opens < n->options.max_connections || find(n, name) != NULL;
+}
+
 static bool on_authenticated(void *tag)
 {
     struct peer *p = tag;
@@ -97,11 +112,14 @@ static bool on_authenticated(void *tag)
             log_warning("%s connects again and again, refused", conn_peer(p->conn));
         return false;
     }
+    if (old == NULL && !has_place(n, conn_peer(p->conn)))
+        return false; /* others were faster since it was asked for its name */
     if (old != NULL)
         conn_close(old->conn, "it connected anew");
     leave_list(p);
     p->open = true;
     DL_APPEND(n->open, p);
+    n->opens++;
     log_info("%s connected", conn_peer(p->conn));
     return true;
 }
@@ -127,28 +145,72 @@ static const struct conn_events conn_events = {
     .closed = on_closed,
 };
 
-static void on_connection(uv_stream_t *listener, int status)
+/* ---- accepting ---- */
+
+static void take(struct node *n, int socket)
 {
-    struct node *n = listener->data;
-    if (status < 0) {
-        if (may_complain(n))
-            log_warning("cannot accept a connection: %s", uv_strerror(status));
-        return;
-    }
     if (n->half_opens >= n->options.max_half_open)
         conn_close(n->half_open->conn, "too many are in their handshake");
     struct peer *p = calloc(1, sizeof *p);
     int bad = UV_ENOMEM;
-    if (p != NULL)
-        p->conn = conn_accept(&n->hub, listener, p, &bad);
+    if (p == NULL)
+        close(socket);
+    else
+        p->conn = conn_accept(&n->hub, socket, p, &bad);
     if (p == NULL || p->conn == NULL) {
         free(p);
-        log_error("cannot take a connection: %s", uv_strerror(bad));
+        if (may_complain(n))
+            log_error("cannot take a connection: %s", uv_strerror(bad));
         return;
     }
     p->node = n;
     n->half_opens++;
     DL_APPEND(n->half_open, p);
+}
+
+static void on_connections(uv_poll_t *listener, int status, int events);
+
+static void on_pause_over(uv_timer_t *pause)
+{
+    struct node *n = pause->data;
+    uv_poll_start(&n->listener, UV_READABLE, on_connections);
+}
+
+/* Without descriptors or memory the connection stays where it is, and the loop would be called for
+ * it again and again. */
+static void rest(struct node *n, int why)
+{
+    if (may_complain(n))
+        log_warning("cannot accept a connection for now: %s", uv_strerror(why));
+    uv_poll_stop(&n->listener);
+    uv_timer_start(&n->pause, on_pause_over, PAUSE_MS, 0);
+}
+
+/* One that has gone before it was accepted, and whatever else befell only it. */
+static bool is_its_own_fault(int error)
+{
+    return error != EMFILE && error != ENFILE && error != ENOMEM && error != ENOBUFS;
+}
+
+static void on_connections(uv_poll_t *listener, int status, int events)
+{
+    struct node *n = listener->data;
+    (void)events;
+    if (status < 0) {
+        rest(n, status);
+        return;
+    }
+    for (int i = 0; i < AT_ONCE; i++) {
+        const int socket = accept4(n->socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (socket >= 0)
+            take(n, socket);
+        else if (errno == EAGAIN)
+            return;
+        else if (!is_its_own_fault(errno)) {
+            rest(n, -errno);
+            return;
+        }
+    }
 }
 
 /* ---- beginning ---- */
@@ -177,18 +239,43 @@ static const struct epmd_events epmd_events = {
     .failed = on_epmd_failed,
 };
 
-static int listen_at(struct node *n)
+/* 0, or libuv's number of the error. */
+static int bind_and_listen(struct node *n)
 {
+    const int yes = 1;
     struct sockaddr_in here = {
         .sin_family = AF_INET, .sin_addr = n->options.listen, .sin_port = htons(n->options.port)};
-    int len = sizeof here;
-    int bad = uv_tcp_bind(&n->listener, (const struct sockaddr *)&here, 0);
-    if (bad == 0)
-        bad = uv_listen((uv_stream_t *)&n->listener, BACKLOG, on_connection);
-    if (bad == 0)
-        bad = uv_tcp_getsockname(&n->listener, (struct sockaddr *)&here, &len);
+    socklen_t len = sizeof here;
+    if (setsockopt(n->socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+        bind(n->socket, (const struct sockaddr *)&here, len) != 0 ||
+        listen(n->socket, BACKLOG) != 0 ||
+        getsockname(n->socket, (struct sockaddr *)&here, &len) != 0)
+        return -errno;
     n->port = ntohs(here.sin_port);
-    return bad;
+    return 0;
+}
+
+static int listen_at(struct node *n)
+{
+    n->socket = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int bad = n->socket < 0 ? -errno : bind_and_listen(n);
+    if (bad == 0)
+        bad = uv_poll_init(n->hub.loop, &n->listener, n->socket);
+    if (bad != 0) {
+        if (n->socket >= 0)
+            close(n->socket);
+        return bad;
+    }
+    uv_timer_init(n->hub.loop, &n->pause);
+    n->listener.data = n->pause.data = n;
+    return uv_poll_start(&n->listener, UV_READABLE, on_connections);
+}
+
+static void listen_no_more(struct node *n)
+{
+    uv_close((uv_handle_t *)&n->listener, NULL);
+    uv_close((uv_handle_t *)&n->pause, NULL);
+    close(n->socket);
 }
 
 static void fill_hub(struct node *n, uv_loop_t *loop, struct server *server)
@@ -199,8 +286,11 @@ static void fill_hub(struct node *n, uv_loop_t *loop, struct server *server)
     n->hub.self = &n->self;
     n->hub.limits = o->limits;
     n->hub.events = &conn_events;
-    n->hub.handshake = (struct handshake_self){
-        .name = n->self.name, .cookies = o->cookies, .creation = n->self.creation};
+    n->hub.handshake = (struct handshake_self){.name = n->self.name,
+                                               .cookies = o->cookies,
+                                               .creation = n->self.creation,
+                                               .has_place = has_place,
+                                               .arg = n};
 }
 
 static bool begin(struct node *n, char *why)
@@ -214,9 +304,11 @@ static bool begin(struct node *n, char *why)
         return false;
     }
     n->epmd = epmd_open(n->hub.loop, o->epmd_port, o->name->alive, n->port, &epmd_events, n);
-    if (n->epmd == NULL)
-        snprintf(why, NAME_WHY, "no memory");
-    return n->epmd != NULL;
+    if (n->epmd != NULL)
+        return true;
+    listen_no_more(n);
+    snprintf(why, NAME_WHY, "no memory");
+    return false;
 }
 
 struct node *node_open(uv_loop_t *loop, struct server *server, const struct node_options *options,
@@ -238,11 +330,8 @@ struct node *node_open(uv_loop_t *loop, struct server *server, const struct node
         return NULL;
     }
     why[0] = '\0';
-    uv_tcp_init(loop, &n->listener);
-    n->listener.data = n;
     if (begin(n, why))
         return n;
-    uv_close((uv_handle_t *)&n->listener, NULL);
     conn_hub_close(&n->hub);
     uv_run(loop, UV_RUN_NOWAIT);
     node_free(n);
@@ -258,7 +347,7 @@ void node_stop(struct node *n)
     if (n->stopped)
         return;
     n->stopped = true;
-    uv_close((uv_handle_t *)&n->listener, NULL);
+    listen_no_more(n);
     DL_FOREACH_SAFE(n->half_open, p, next)
     conn_close(p->conn, "this node stops");
     DL_FOREACH(n->open, p)

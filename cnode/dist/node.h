@@ -13,7 +13,8 @@ struct node_options {
     struct in_addr listen;
     uint16_t port; /* 0: any */
     uint16_t epmd_port;
-    uint32_t max_half_open; /* connections in their handshake */
+    uint64_t max_half_open;   /* connections in their handshake */
+    uint64_t max_connections; /* that have come through it */
     struct conn_limits limits;
 };
 

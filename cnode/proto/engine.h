@@ -55,6 +55,7 @@ struct server {
     struct client *clients; /* all, newest first */
     struct client *own;     /* the daemon itself, which moves items; not among them */
     uint32_t entry_count;   /* with an open object, or about to have one */
+    uint32_t kept_most;     /* open objects, where descriptors are short */
     struct totals all;
     uint64_t next_id; /* 28 random bits of this life, 31 counted */
     uint64_t next_watch;

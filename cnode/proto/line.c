@@ -8,6 +8,7 @@
 #include "proto/reply.h"
 #include "proto/waiter.h"
 #include "sys/log.h"
+#include "sys/os.h"
 
 /* What is to be done next with the first in a line. To open takes two visits to a worker: one finds
  * the file, then the loop sees whether that is open already under another name, the second maps
@@ -476,8 +477,34 @@ static void refuse(struct pending *p, enum err why)
     finish(p);
 }
 
+/* What only a name keeps open is closed, the longest unused of it. */
+static bool close_idle(struct server *s)
+{
+    struct entry *idle = entry_idle(s);
+    if (idle == NULL)
+        return false;
+    idle->kept = false;
+    line_rest(idle);
+    return true;
+}
+
+/* Descriptors run short where an object gets one of the last: from then on fewer objects are kept
+ * open for their names. Connections come and go, so that is forgotten after a while. */
+static void spare_descriptors(const struct pending *p)
+{
+    enum { FEWER = 4, CLOSED_FOR_ONE = 2 };
+    struct server *s = p->entry->server;
+    const int fd = p->entry->object.map.fd;
+    if (p->result == OK && fd >= 0 && os_is_scarce(fd))
+        s->kept_most = s->entry_count > FEWER ? s->entry_count - FEWER : 0;
+    const bool none_left = p->result == ERR_RESERVE_FDS || p->result == ERR_EMFILE;
+    for (int i = 0; i < CLOSED_FOR_ONE && (none_left || s->entry_count >= s->kept_most); i++)
+        (void)close_idle(s);
+}
+
 static void fail_to_open(struct pending *p)
 {
+    spare_descriptors(p);
     registry_complain(p->entry, p->result);
     fail(p, p->result);
 }
@@ -620,6 +647,7 @@ static void attached(struct job *job)
         registry_unclaim(e->server, p->open->change.to.registered);
     if (p->result != OK)
         registry_complain(e, p->result);
+    spare_descriptors(p);
     if (p->result != OK || !save_name(p))
         conclude(p);
 }
@@ -630,13 +658,8 @@ static bool room_for(struct entry *e)
     struct server *s = e->server;
     if (e->object.kind != OBJECT_CLOSED || e->counted)
         return true;
-    if (s->entry_count >= s->options.max_objects) {
-        struct entry *idle = entry_idle(s);
-        if (idle == NULL)
-            return false;
-        idle->kept = false;
-        line_rest(idle);
-    }
+    if (s->entry_count >= s->options.max_objects && !close_idle(s))
+        return false;
     e->counted = true;
     s->entry_count++;
     return true;

@@ -303,7 +303,8 @@ static void reply_limits(struct buf *out, const struct server_options *o)
         LIMIT(max_leases),      LIMIT(max_waiting),      LIMIT(max_subscribers),
         LIMIT(max_all_handles), LIMIT(max_all_pending),  LIMIT(max_all_pending_bytes),
         LIMIT(max_all_leases),  LIMIT(max_all_waiting),  LIMIT(max_all_subscribers),
-        LIMIT(max_frame),
+        LIMIT(max_frame),       LIMIT(max_unsent),       LIMIT(max_half_open),
+        LIMIT(max_connections), LIMIT(reserve_fds),
 #undef LIMIT
     };
     const uint32_t n = sizeof limits / sizeof limits[0];

@@ -35,6 +35,7 @@ static void on_lag_timer(uv_timer_t *timer)
     s->loop_lag_us = now > due ? (now - due) / 1000 : 0;
     s->lag_due_ns = now + (uint64_t)LAG_EACH_MS * 1000000;
     look_at_clock(s);
+    s->kept_most = UINT32_MAX;
 }
 
 static void start_lag_timer(struct server *s)
@@ -183,6 +184,7 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
     look_at_clock(s);
     s->next_id = first_id_of_life();
     s->next_watch = 1;
+    s->kept_most = UINT32_MAX;
     s->started_ms = uv_now(loop);
     buf_init(&s->scratch, options->max_frame);
     buf_init(&s->late, options->max_frame);

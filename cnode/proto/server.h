@@ -38,6 +38,9 @@ struct server_options {
     uint64_t max_all_waiting;
     uint64_t max_all_subscribers;
     uint64_t max_frame; /* a reply, too, fits a frame */
+
+    /* Of others, who see to them: told by info. */
+    uint64_t max_unsent, max_half_open, max_connections, reserve_fds;
 };
 
 /* What the engine needs of a connection. All are called on the loop thread, for a client that is

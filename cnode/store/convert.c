@@ -94,7 +94,7 @@ static enum err open_fresh(struct conversion *c, const struct opening *o)
     enum err e = make_unnamed(c, &fd);
     if (e != OK)
         return e;
-    e = queue_make(fd, &queue_limits, &none, o->now_ms);
+    e = os_may_hold(fd) ? queue_make(fd, &queue_limits, &none, o->now_ms) : ERR_RESERVE_FDS;
     if (e == OK && os.fstat(fd, &st) != 0)
         e = last_error();
     if (e != OK) {

@@ -49,6 +49,11 @@ static enum err fill(const struct opening *o, int fd)
     return os.sync_all(fd) == 0 ? OK : last_error();
 }
 
+static enum err may_hold(int fd)
+{
+    return os_may_hold(fd) ? OK : ERR_RESERVE_FDS;
+}
+
 /* Where the file system has no unnamed files: a name that nobody asks for, until it is complete. */
 static enum err make_named(const struct opening *o, struct place place, int *made)
 {
@@ -59,7 +64,9 @@ static enum err make_named(const struct opening *o, struct place place, int *mad
     int fd = os.open_beneath(place.dir, name, O_RDWR | O_CREAT | O_EXCL, o->mode);
     if (fd < 0)
         return last_error();
-    enum err e = fill(o, fd);
+    enum err e = may_hold(fd);
+    if (e == OK)
+        e = fill(o, fd);
     if (e == OK && os.link(place.dir, name, place.last) != 0)
         e = last_error();
     os.unlink(place.dir, name);
@@ -75,7 +82,9 @@ static enum err make_in(const struct opening *o, struct place place, int *made)
     int fd = os.open_unnamed(place.dir, o->mode);
     if (fd < 0)
         return errno == ENOTSUP ? make_named(o, place, made) : last_error();
-    enum err e = fill(o, fd);
+    enum err e = may_hold(fd);
+    if (e == OK)
+        e = fill(o, fd);
     if (e == OK && os.link_unnamed(fd, place.dir, place.last) != 0)
         e = last_error();
     if (e != OK)
@@ -321,7 +330,9 @@ static enum err claim(struct opening *o)
 static enum err map_file(struct object *opened, struct opening *o)
 {
     struct stat st = {.st_size = 0};
-    enum err e = o->fd < 0 ? OK : claim(o);
+    enum err e = may_hold(o->fd);
+    if (e == OK && o->fd >= 0)
+        e = claim(o);
     if (e == OK)
         e = lock(o, o->kind == OBJECT_QUEUE || o->durable);
     if (e == OK && o->fd >= 0 && os.fstat(o->fd, &st) != 0)

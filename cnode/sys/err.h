@@ -57,6 +57,7 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_HELD, ERR_
     X(MAX_OBJECTS, LIMIT, "max_objects", "too many open objects")                                  \
     X(MAX_OBJECT_BYTES, LIMIT, "max_object_bytes", "the object would be too long")                 \
     X(MAX_MAPPED, LIMIT, "max_mapped", "too many bytes of all objects are mapped")                 \
+    X(RESERVE_FDS, LIMIT, "reserve_fds", "the descriptors that are left are kept in reserve")      \
     X(MAX_HANDLES, LIMIT, "max_handles", "too many open handles")                                  \
     X(MAX_LEASES, LIMIT, "max_leases", "too many leased items")                                    \
     X(MAX_WAITING, LIMIT, "max_waiting", "too many wait for items")                                \

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdint.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -226,6 +228,29 @@ void os_random(void *to, size_t n)
 void os_keep_descriptors(unsigned first)
 {
     must(close_range(first, ~0U, CLOSE_RANGE_CLOEXEC) == 0);
+}
+
+static int for_objects = INT_MAX; /* numbers below it */
+
+uint64_t os_keep_back(uint64_t n)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur > INT_MAX)
+        files.rlim_cur = INT_MAX;
+    const uint64_t kept = n < files.rlim_cur / 2 ? n : files.rlim_cur / 2;
+    for_objects = (int)(files.rlim_cur - kept);
+    return kept;
+}
+
+bool os_may_hold(int fd)
+{
+    return fd < for_objects;
+}
+
+bool os_is_scarce(int fd)
+{
+    enum { SCARCE = 16 };
+    return fd >= for_objects - SCARCE;
 }
 
 /* Linux 6.2 and later tell the number; before it was 0, and they have to be counted. */

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -70,5 +71,13 @@ void os_keep_descriptors(unsigned first);
 
 /* os_descriptors counts the open descriptors of this process. */
 size_t os_descriptors(void);
+
+/* os_keep_back keeps the last n descriptors that this process may have from objects, or half of all
+ * where that is less; so many. Before there are threads. Descriptors are given by number, the least
+ * that is free: os_may_hold, may an object have this one? os_is_scarce: it is, or nearly is, the
+ * last of those. */
+uint64_t os_keep_back(uint64_t n);
+bool os_may_hold(int fd);
+bool os_is_scarce(int fd);
 
 #endif

@@ -37,6 +37,8 @@ static void without_options_the_defaults_hold(void **state)
     assert_int_equal(o.max_unsent, 16 * 1024 * 1024);
     assert_int_equal(o.unsent_timeout, 30000);
     assert_int_equal(o.max_half_open, 64);
+    assert_int_equal(o.max_connections, 1000);
+    assert_int_equal(o.reserve_fds, 1100);
     assert_int_equal(o.handshake_timeout, 5000);
     assert_int_equal(o.max_objects, 10000);
     assert_int_equal(o.max_object_bytes, (uint64_t)1 << 40);

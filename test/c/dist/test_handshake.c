@@ -247,6 +247,41 @@ static void a_digest_that_is_wrong_in_any_bit_is_refused(void **state)
     }
 }
 
+static bool only_b_has_place(void *arg, const char *peer)
+{
+    (*(int *)arg)++;
+    return strcmp(peer, "b@localhost") == 0;
+}
+
+/* It is told before it has proved anything, and may come again. */
+static void who_finds_no_place_is_told_so(void **state)
+{
+    (void)state;
+    int asked = 0;
+    const struct handshake_self full = {.name = "emmap@localhost",
+                                        .cookies = &cookies,
+                                        .creation = 5,
+                                        .has_place = only_b_has_place,
+                                        .arg = &asked};
+    static const char *const names[] = {"a@localhost", "b@localhost"};
+    for (int i = 0; i < 2; i++) {
+        struct bytes name = {0};
+        handshake_init(&h, &full, random_bytes);
+        out.len = 0;
+        hello_name(&name, HELLO_FLAGS, names[i]);
+        assert_int_equal(step(&name), i == 0 ? HANDSHAKE_FAILED : HANDSHAKE_MORE);
+        assert_true(sent(i == 0 ? "snot_allowed" : "sok"));
+    }
+    assert_int_equal(asked, 2);
+    struct bytes bad = {0};
+    handshake_init(&h, &full, random_bytes);
+    out.len = 0;
+    hello_name(&bad, HELLO_FLAGS, "no name");
+    assert_int_equal(step(&bad), HANDSHAKE_FAILED);
+    assert_true(sent("snot_allowed"));
+    assert_int_equal(asked, 2);
+}
+
 static void each_missing_capability_is_refused(void **state)
 {
     (void)state;
@@ -393,6 +428,7 @@ int main(void)
         TEST(another_cookie_is_refused_without_an_answer),
         TEST(a_peer_with_a_cookie_of_its_own_proves_that_one),
         TEST(a_digest_that_is_wrong_in_any_bit_is_refused),
+        TEST(who_finds_no_place_is_told_so),
         TEST(each_missing_capability_is_refused),
         TEST(a_peer_of_an_older_handshake_is_told_so),
         TEST(names_that_are_none_are_refused),

@@ -1,4 +1,6 @@
 /* The node among others: callers that keep to the protocol, and callers that do not. */
+#include <sys/resource.h>
+
 #include "town.h"
 
 static int setup(void **state)
@@ -453,6 +455,108 @@ static void a_name_that_keeps_coming_anew_is_refused(void **state)
     caller_leave(&last);
 }
 
+/* ---- too many ---- */
+
+static void say_name(struct caller *c, const char *name)
+{
+    struct bytes b = {0};
+    hello_name(&b, HELLO_FLAGS, name);
+    caller_connect(c);
+    caller_say(c, &b);
+}
+
+static bool is_alone(struct caller *c)
+{
+    static unsigned ref = 1000;
+    caller_call(c, "emmap", ++ref, make_term("info"));
+    return strstr(caller_reply(c, ref), "clients=>1,") != NULL;
+}
+
+static void one_too_many_is_told_so(void **state)
+{
+    (void)state;
+    struct caller first;
+    struct caller second;
+    struct caller third;
+    town.options.max_connections = 2;
+    town_open();
+    caller_open(&first, "c1@localhost");
+    caller_open(&second, "c2@localhost");
+    say_name(&third, "c3@localhost");
+    until(caller_listen(&third));
+    assert_int_equal(third.heard.len, 2 + strlen("snot_allowed"));
+    assert_memory_equal(third.heard.at + 2, "snot_allowed", strlen("snot_allowed"));
+    caller_leave(&third);
+    struct caller again; /* one that has its place keeps it */
+    caller_open(&again, "c2@localhost");
+    pings(&again);
+    pings(&first);
+    caller_leave(&second);
+    caller_leave(&again);
+    until(is_alone(&first));
+    caller_open(&third, "c3@localhost");
+    pings(&third);
+    caller_leave(&third);
+    caller_leave(&first);
+}
+
+/* Both find the place free when they say their names. */
+static void who_proves_himself_last_finds_the_place_taken(void **state)
+{
+    (void)state;
+    enum { STATUS_AND_CHALLENGE = 5 + 2 + 19 + 15 };
+    struct caller c[2];
+    struct bytes b = {0};
+    town.options.max_connections = 1;
+    town_open();
+    say_name(&c[0], "c0@localhost");
+    say_name(&c[1], "c1@localhost");
+    until(caller_has(&c[0], STATUS_AND_CHALLENGE) && caller_has(&c[1], STATUS_AND_CHALLENGE));
+    for (int i = 0; i < 2; i++) {
+        b.len = 0;
+        hello_reply(&b, "secret", hello_challenge(span_of(c[i].heard.at, c[i].heard.len)));
+        buf_drop(&c[i].heard, STATUS_AND_CHALLENGE);
+        caller_say(&c[i], &b);
+        if (i == 0)
+            until(caller_has(&c[0], 19));
+    }
+    until(caller_listen(&c[1]));
+    buf_drop(&c[0].heard, 19);
+    pings(&c[0]);
+    caller_leave(&c[0]);
+    caller_leave(&c[1]);
+}
+
+/* No descriptor is left for who connects: it waits, the loop sleeps, others are served. */
+static void without_a_descriptor_a_connection_waits(void **state)
+{
+    (void)state;
+    enum { FOR_MS = 500, TURNS_MOST = 200 };
+    struct caller first;
+    struct caller second;
+    struct rlimit all;
+    town_open();
+    caller_open(&first, "c1@localhost");
+    caller_connect(&second);
+    const int next = dup(first.fd);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &all), 0);
+    const struct rlimit few = {.rlim_cur = (rlim_t)next, .rlim_max = all.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    const int64_t end = now_ms() + FOR_MS;
+    int turns = 0;
+    for (; now_ms() < end; turns++)
+        uv_run(&town.host.loop, UV_RUN_ONCE);
+    assert_true(turns < TURNS_MOST);
+    pings(&first);
+    assert_false(caller_listen(&second));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
+    caller_greet(&second, "c2@localhost");
+    pings(&second);
+    caller_leave(&first);
+    caller_leave(&second);
+}
+
 /* ---- too much ---- */
 
 /* A region of 64 KiB, all of it in memory, and how often a caller reads it at once. */
@@ -607,6 +711,9 @@ int main(void)
         TEST(a_wrong_cookie_is_shut_out),
         TEST(the_second_of_a_name_takes_the_place_of_the_first),
         TEST(a_name_that_keeps_coming_anew_is_refused),
+        TEST(one_too_many_is_told_so),
+        TEST(who_proves_himself_last_finds_the_place_taken),
+        TEST(without_a_descriptor_a_connection_waits),
         TEST(answers_that_nobody_reads_stop_the_reading_of_requests),
         TEST(a_slow_reader_gets_all_its_answers),
         TEST(a_flood_does_not_starve_others),

@@ -142,6 +142,7 @@ static inline void town_init(void)
                                          .cookies = &town.cookies,
                                          .listen.s_addr = htonl(INADDR_LOOPBACK),
                                          .max_half_open = 64,
+                                         .max_connections = 1000,
                                          .limits = {.max_frame = 1 << 20,
                                                     .max_unsent = 1 << 20,
                                                     .unsent_timeout = 30000,

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "store/counter.h"
+#include "store/queue.h"
 #include "store/region.h"
 #include "support/check.h"
 #include "support/faults.h"
@@ -789,6 +791,107 @@ static void pages_are_populated_where_asked_for(void **state)
     assert_int_equal(try_object(o), ERR_ENOTSUP);
 }
 
+/* --- descriptors ----------------------------------------------------------------------------- */
+
+static struct rlimit descriptors;
+
+/* Objects get so many of those that are free, then none. */
+static void keep_back_all_but(unsigned n)
+{
+    const int next = dup(STDIN_FILENO);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &descriptors), 0);
+    const struct rlimit few = {.rlim_cur = 2 * ((rlim_t)next + n),
+                               .rlim_max = descriptors.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_int_equal(os_keep_back(UINT64_MAX), (rlim_t)next + n);
+}
+
+static void keep_back_none(void)
+{
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &descriptors), 0);
+    os_keep_back(0);
+}
+
+static void the_last_descriptors_are_not_for_objects(void **state)
+{
+    (void)state;
+    const struct held before = held_now();
+    struct object first = {.map.fd = -1};
+    write_file("12345678", 8);
+    keep_back_all_but(1);
+    struct opening o = a_region(0);
+    assert_int_equal(open_object(&first, &o), OK);
+    o = a_region(0);
+    struct object second = {.map.fd = -1};
+    assert_int_equal(open_object(&second, &o), ERR_RESERVE_FDS);
+    assert_int_equal(o.fd, -1);
+    o = a_region(16); /* the object has its descriptor already */
+    o.fit = true;
+    assert_int_equal(open_object(&first, &o), OK);
+    assert_int_equal(first.map.size, 16);
+    object_close(&first);
+    assert_int_equal(try_object(a_region(0)), OK);
+    keep_back_none();
+    held_as(before);
+}
+
+static void without_descriptors_no_file_is_made(void **state)
+{
+    (void)state;
+    const struct held before = held_now();
+    keep_back_all_but(1); /* which the directory has for that time */
+    struct opening queue = a_region(0);
+    static const struct queue_change none;
+    queue.kind = OBJECT_QUEUE;
+    queue.queue = &none;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(try_object(a_region(8)), ERR_RESERVE_FDS);
+        assert_int_equal(try_object(a_set_of_counters(8)), ERR_RESERVE_FDS);
+        assert_int_equal(try_object(queue), ERR_RESERVE_FDS);
+        assert_int_equal(names_in_directory(), 0);
+        os.open_unnamed = no_unnamed;
+    }
+    keep_back_none();
+    held_as(before);
+}
+
+/* --- limits ---------------------------------------------------------------------------------- */
+
+static void beyond_a_limit_no_file_is_made(void **state)
+{
+    (void)state;
+    struct opening queue = a_region(0);
+    static const struct queue_change none;
+    queue.kind = OBJECT_QUEUE;
+    queue.queue = &none;
+    map_limit(1000, UINT64_MAX);
+    assert_int_equal(try_object(a_region(1001)), ERR_MAX_OBJECT_BYTES);
+    assert_int_equal(try_object(a_set_of_counters(124)), ERR_MAX_OBJECT_BYTES);
+    assert_int_equal(try_object(queue), ERR_MAX_OBJECT_BYTES);
+    map_limit(UINT64_MAX, 1000);
+    assert_int_equal(try_object(a_region(1001)), ERR_MAX_MAPPED);
+    assert_int_equal(try_object(queue), ERR_MAX_MAPPED);
+    assert_int_equal(names_in_directory(), 0);
+    assert_int_equal(try_object(a_set_of_counters(123)), OK);
+    map_limit(UINT64_MAX, UINT64_MAX);
+}
+
+static void truncation_beyond_a_limit_keeps_the_old_bytes(void **state)
+{
+    (void)state;
+    write_file("12345678", 8);
+    map_limit(10, UINT64_MAX);
+    struct opening o = a_region(11);
+    o.truncate = true;
+    assert_int_equal(try_object(o), ERR_MAX_OBJECT_BYTES);
+    file_is("12345678", 8);
+    o.len = 10;
+    assert_int_equal(try_object(o), OK);
+    file_is("\0\0\0\0\0\0\0\0\0", 10);
+    map_limit(UINT64_MAX, UINT64_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -815,6 +918,10 @@ int main(void)
         TEST(memory_has_no_file),
         TEST(after_a_failed_sync_an_object_is_read_only),
         TEST(pages_are_populated_where_asked_for),
+        TEST(the_last_descriptors_are_not_for_objects),
+        TEST(without_descriptors_no_file_is_made),
+        TEST(beyond_a_limit_no_file_is_made),
+        TEST(truncation_beyond_a_limit_keeps_the_old_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -234,6 +235,25 @@ static void kept_descriptors_do_not_reach_other_programs(void **state)
     os.close(g);
 }
 
+/* Half of all at most. */
+static void descriptors_are_kept_from_objects(void **state)
+{
+    (void)state;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const struct rlimit few = {.rlim_cur = 100, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_int_equal(os_keep_back(30), 30);
+    assert_true(os_may_hold(69) && !os_may_hold(70));
+    assert_true(os_is_scarce(69) && !os_is_scarce(50));
+    assert_int_equal(os_keep_back(1000), 50);
+    assert_true(os_may_hold(49) && !os_may_hold(50));
+    assert_int_equal(os_keep_back(0), 0);
+    assert_true(os_may_hold(99));
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    os_keep_back(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +269,7 @@ int main(void)
         TEST(random_bytes_differ),
         TEST(open_descriptors_are_counted),
         TEST(kept_descriptors_do_not_reach_other_programs),
+        TEST(descriptors_are_kept_from_objects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
