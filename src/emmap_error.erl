@@ -9,18 +9,24 @@
 %% Called by the shell and by loggers, for exceptions that name this module in error_info
 -export([format_error/2]).
 
--export_type([reason/0]).
+-export_type([reason/0, limit/0]).
 
 -type reason() ::
         file:posix() | closed | not_open | fixed_size | alignment | full | not_leased
       | {not_connected | nodedown, node()}
       | {size_mismatch, non_neg_integer(), non_neg_integer()}
       | {not_a | wrong_kind, atom()}
-      | {damaged, binary()} | {locked, term()} | {limit, atom()} | {corrupt, term()}
+      | {damaged, binary()} | {locked, term()} | {limit, limit()} | {corrupt, term()}
       | {already_registered, atom()} | {invalid_file_header, binary()}
       | {not_leased, [pos_integer()]} | {lease_lost, pos_integer()}
       | {casts, #{failed := non_neg_integer(), lost := non_neg_integer(), first := term()}}
       | term().
+
+%% Options of the daemon.
+-type limit() ::
+        max_frame | max_unsent | max_objects | max_object_bytes | max_mapped | reserve_fds
+      | max_handles | max_pending | max_leases | max_waiting | max_subscribers
+      | max_all_handles | max_all_pending | max_all_leases | max_all_waiting | max_all_subscribers.
 
 %% @doc Raises badarg from Module:Function(Args), Module one of ours. The cause, where one is known,
 %% is what the shell shows of it.
@@ -138,6 +144,10 @@ kind({not_a, regular_file}) -> "not a regular file";
 kind({not_a, Kind}) -> format("the file is not of the kind ~ts", [Kind]);
 kind({wrong_kind, Kind}) -> format("the object is of the kind ~ts", [Kind]);
 kind({limit, max_frame}) -> "longer than a message may be (the daemon's limit max_frame)";
+kind({limit, max_object_bytes}) ->
+    "the object would be longer than the daemon's limit max_object_bytes";
+kind({limit, reserve_fds}) ->
+    "no descriptor is left for another file (the daemon's limit reserve_fds)";
 kind({limit, Limit}) -> format("the daemon's limit ~ts is reached", [Limit]).
 
 plain(closed) -> "the handle is closed";

@@ -307,10 +307,10 @@ static void reply_limits(struct buf *out, const struct server_options *o)
         LIMIT(max_connections), LIMIT(reserve_fds),
 #undef LIMIT
     };
-    const uint32_t n = sizeof limits / sizeof limits[0];
+    const int n = sizeof limits / sizeof limits[0];
     reply_atom(out, "limits");
     reply_map(out, n);
-    for (uint32_t i = 0; i < n; i++)
+    for (int i = 0; i < n; i++)
         reply_key_uint64(out, limits[i].name, limits[i].most);
 }
 
