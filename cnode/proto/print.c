@@ -306,12 +306,16 @@ static void put_binary(struct printer *p)
     print_text(p->out, "%s\"%s>>", i < bytes.len ? "..." : "", wide ? "/utf8" : "");
 }
 
-/* The last byte holds so many bits, the high ones. */
+/* The last byte, if there is one, holds so many bits, the high ones. */
 static void put_bits(struct printer *p)
 {
     const struct span raw = term_any(&p->term);
     const unsigned bits = raw.at[5];
     print_text(p->out, "<<");
+    if (bits == 0) {
+        print_text(p->out, ">>");
+        return;
+    }
     put_bytes(p, span_of(raw.at + 6, raw.len - 7), "");
     print_text(p->out, "%s%u:%u>>", raw.len > 7 ? "," : "", raw.at[raw.len - 1] >> (8 - bits),
                bits);

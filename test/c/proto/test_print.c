@@ -51,6 +51,8 @@ static void a_term_reads_as_in_erlang(void **state)
     assert_string_equal(printed(RAW("m\0\0\0\2\xff\1"), 0, 99), "<<255,1>>");
     assert_string_equal(printed(RAW("m\0\0\0\0"), 0, 99), "<<>>");
     assert_string_equal(printed(RAW("M\0\0\0\2\3\xff\xa0"), 0, 99), "<<255,5:3>>");
+    assert_string_equal(printed(RAW("M\0\0\0\1\3\xa0"), 0, 99), "<<5:3>>");
+    assert_string_equal(printed(RAW("M\0\0\0\0\0"), 0, 99), "<<>>");
     assert_string_equal(printed(RAW("k\0\2\x01\x02"), 0, 99), "[1,2]");
     assert_string_equal(printed(RAW("k\0\2\xe9\n"), 0, 99), "\"\xc3\xa9\\n\"");
 }
