@@ -648,16 +648,25 @@ static void lose_state(struct object *o, const struct record_fields *f, const st
     advance(q, &r);
 }
 
+/* At the tail no record is due, whatever stands there: a slot may promise more than there are. */
+static enum err head_at_front(struct object *o, const struct turn *t, struct record_fields *f,
+                              struct spot *at)
+{
+    const struct queue *q = o->queue;
+    const bool is_before_tail = q->front_pos < q->logs[LOG_MAIN].tail;
+    return is_before_tail ? record_head(o, t, LOG_MAIN, q->front_pos, f, at) : ERR_DAMAGED;
+}
+
 /* The record at the frontier; ERR_DAMAGED: it was passed over, there is another one now. */
 static enum err read_frontier(struct object *o, const struct turn *t, struct record *r)
 {
     struct queue *q = o->queue;
     struct record_fields f;
     struct spot at;
-    enum err e = record_head(o, t, LOG_MAIN, q->front_pos, &f, &at);
+    enum err e = head_at_front(o, t, &f, &at);
     while (e == OK && f.kind == RECORD_JUMP) {
         q->front_pos += record_size(f.length);
-        e = record_head(o, t, LOG_MAIN, q->front_pos, &f, &at);
+        e = head_at_front(o, t, &f, &at);
     }
     /* what is beyond has not been touched: recovery relies on it */
     if (q->front_pos >= q->durable_front + q->limits->consumption) {

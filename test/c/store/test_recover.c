@@ -313,6 +313,37 @@ static void much_damage_is_passed_over_in_time(void **state)
     queue_file_remove(&f);
 }
 
+static void promise_of_five(struct slot_fields *slot)
+{
+    struct log_fields *log = &slot->logs[LOG_MAIN];
+    log->tail -= 64; /* the third stands behind it */
+    log->tail_seq = 6;
+    log->head_seq = slot->front_seq = 1;
+    slot->front_pos = log->head;
+}
+
+/* A record behind the tail is none, even where a slot promises one with its number. */
+static void items_that_are_only_promised_are_lost(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    queue_file_make(&f);
+    queue_file_push(&f, 16, 3);
+    object_close(&f.object);
+    edit_slots(&f, promise_of_five);
+    queue_file_open(&f);
+    queue_file_pop(&f, 2);
+    assert_null(queue_file_take(&f));
+    assert_int_equal(queue_file_look(&f).items, 0);
+    assert_int_equal(queue_file_look(&f).damaged, 3);
+    queue_file_checkpoint(&f);
+    queue_file_push(&f, 16, 1);
+    object_close(&f.object);
+    queue_file_open(&f);
+    assert_int_equal(queue_file_take(&f)->seq, 6);
+    queue_file_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +351,7 @@ int main(void)
         cmocka_unit_test(slots_that_cannot_be_are_refused),
         cmocka_unit_test(a_tail_with_room_for_a_jump_goes_on),
         cmocka_unit_test(records_beyond_the_tail_are_not_believed),
+        cmocka_unit_test(items_that_are_only_promised_are_lost),
         cmocka_unit_test(a_jump_may_be_longer_than_the_longest_item),
         cmocka_unit_test(much_damage_is_passed_over_in_time),
     };
