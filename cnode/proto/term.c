@@ -312,10 +312,10 @@ void term_atom(struct term *t, char *name)
 
 struct span term_atom_bytes(struct term *t)
 {
-    const uint8_t *at = (const uint8_t *)t->buf + t->index;
     const uint8_t tag = (uint8_t)term_tag(t);
     if (!ready(t, is_atom_tag(tag)))
         return span_of(NULL, 0);
+    const uint8_t *at = (const uint8_t *)t->buf + t->index;
     const bool small = tag == ERL_SMALL_ATOM_EXT || tag == ERL_SMALL_ATOM_UTF8_EXT;
     const size_t head = small ? 2 : 3;
     const size_t len = small ? at[1] : get_be16(at + 1);
@@ -426,9 +426,7 @@ struct span term_iodata(struct term *t, struct buf *scratch)
     const size_t from = scratch->len;
     if (ready(t, term_tag(t) == ERL_LIST_EXT || term_tag(t) == ERL_NIL_EXT))
         flatten(t, scratch);
-    if (t->bad)
-        return span_of(NULL, 0);
-    return span_of(scratch->at + from, scratch->len - from);
+    return t->bad ? span_of(NULL, 0) : buf_since(scratch, from);
 }
 
 static void put_utf8(struct buf *to, uint64_t c)
@@ -465,14 +463,14 @@ struct span term_name(struct term *t, struct buf *scratch)
     }
     if (t->bad || scratch->failed)
         t->bad = true;
-    return t->bad ? span_of(NULL, 0) : span_of(scratch->at + from, scratch->len - from);
+    return t->bad ? span_of(NULL, 0) : buf_since(scratch, from);
 }
 
 struct span term_any(struct term *t)
 {
-    const uint8_t *at = (const uint8_t *)t->buf + t->index;
     if (!ready(t, t->index < t->end))
         return span_of(NULL, 0);
+    const uint8_t *at = (const uint8_t *)t->buf + t->index;
     size_t len = term_check(span_of(at, (size_t)(t->end - t->index)));
     must(len > 0); /* the cursor moves over checked bytes only */
     t->index += (int)len;

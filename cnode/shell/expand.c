@@ -99,7 +99,7 @@ static enum meant meant_behind(struct span before)
 {
     before = without_blanks(span_of(before.at, before.len - 1));
     const size_t begin = word_begin(before);
-    const struct span name = span_of(before.at + begin, before.len - begin);
+    const struct span name = span_from(before, begin);
     if (span_equal(name, span_text("help")))
         return A_COMMANDS_NAME;
     return span_equal(name, span_text("log")) ? A_LEVEL : NOTHING;
@@ -113,7 +113,7 @@ static struct cursor cursor_of(struct span text)
         return (struct cursor){AN_OBJECT, span_of(text.at + quote, text.len - quote)};
     const size_t begin = word_begin(text);
     const struct span before = without_blanks(span_of(text.at, begin));
-    struct cursor p = {NOTHING, span_of(text.at + begin, text.len - begin)};
+    struct cursor p = {NOTHING, span_from(text, begin)};
     const uint8_t last = before.len > 0 ? before.at[before.len - 1] : ',';
     if (depth == 0 && (last == ',' || last == '.'))
         p.meant = A_COMMAND;

@@ -23,6 +23,12 @@ uint8_t *buf_grow(struct buf *b, size_t n);
 /* buf_put appends; false as buf_grow. */
 bool buf_put(struct buf *b, const void *bytes, size_t n);
 
+/* buf_since: the bytes from here to the end, good until the buffer grows. */
+static inline struct span buf_since(const struct buf *b, size_t from)
+{
+    return span_from(span_of(b->at, b->len), from);
+}
+
 /* buf_cut shortens the buffer to len bytes and clears `failed`. */
 void buf_cut(struct buf *b, size_t len);
 

@@ -25,6 +25,12 @@ static inline struct span span_text(const char *text)
     return span_of(text, strlen(text));
 }
 
+/* Without its first n bytes. (Nothing, not even 0, may be added to the NULL of an empty one.) */
+static inline struct span span_from(struct span s, size_t n)
+{
+    return n == 0 ? s : span_of(s.at + n, s.len - n);
+}
+
 static inline bool span_equal(struct span a, struct span b)
 {
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
