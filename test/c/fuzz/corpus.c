@@ -21,7 +21,7 @@ struct shelf {
 };
 
 static struct buf all;
-static struct shelf calls, others, terms, messages, functions, lines, replies, greetings;
+static struct shelf calls, others, terms, requests, messages, functions, lines, replies, greetings;
 
 static void add_entry(struct shelf *s, struct part first, struct part second)
 {
@@ -161,6 +161,8 @@ void corpus_open(void)
     buf_init(&all, 64 << 20);
     add_terms(&terms, words_terms);
     add_terms(&terms, words_requests);
+    add_terms(&requests, words_requests);
+    add_terms(&requests, words_queue_requests);
     add_terms(&replies, words_replies);
     for (size_t i = 0; words_lines[i] != NULL; i++)
         add_line(words_lines[i]);
@@ -205,6 +207,11 @@ struct span corpus_part(struct dice *d)
         const struct part p = part_pick(d, term, NULL);
         return span_of(term.at + p.at, p.len);
     }
+}
+
+struct span corpus_request(struct dice *d)
+{
+    return span_at(any_of(d, &requests)->first);
 }
 
 struct span corpus_function(struct dice *d)

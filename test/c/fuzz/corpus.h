@@ -18,6 +18,7 @@ void corpus_close(void);
 struct said corpus_said(struct dice *d);
 struct span corpus_term(struct dice *d);
 struct span corpus_part(struct dice *d);
+struct span corpus_request(struct dice *d);
 
 /* Module, function and a list of arguments, as three terms one behind the other. */
 struct span corpus_function(struct dice *d);

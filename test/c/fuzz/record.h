@@ -1,7 +1,7 @@
 /* The inputs of a life as a file, so that they can be run again whatever became of the process: the
  * file is mapped, and removed where nothing was wrong.
  *
- *   "fuzz TARGET seed SEED execution NUMBER\n" padded to 128 bytes, then `len:32, input` each */
+ *   "fuzz TARGET\n" padded to 128 bytes, then the inputs as pieces (fuzz/pieces.h) */
 #ifndef FUZZ_RECORD_H
 #define FUZZ_RECORD_H
 
@@ -11,10 +11,11 @@ void record_open(const char *target);
 void record_close(void);
 
 /* record_begin forgets what was before. record_add: false where the life should end. */
-void record_begin(uint64_t seed);
-bool record_add(uint64_t number, struct span input);
+void record_begin(void);
+bool record_add(struct span input);
 
-/* record_each reads a file; false: it is none of this target. */
-bool record_each(const char *path, const char *target, void (*each)(struct span input));
+/* Are these the bytes of such a file, of this target? record_each goes through its inputs. */
+bool record_is(struct span file, const char *target);
+void record_each(struct span file, void (*each)(struct span input));
 
 #endif

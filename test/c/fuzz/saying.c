@@ -3,6 +3,7 @@
 #include "fuzz/corpus.h"
 #include "fuzz/mutation.h"
 #include "fuzz/target.h"
+#include "proto/term.h"
 
 void saying_put(struct span control, struct span message, struct buf *frame)
 {
@@ -46,20 +47,53 @@ static struct buf copy_of(struct span bytes)
     return b;
 }
 
-void saying_make(struct dice *d, saying_fill *fill, struct buf *frame)
+static void put_spoilt(struct dice *d, struct span control, struct span message, struct buf *frame)
+{
+    struct buf c = copy_of(control);
+    struct buf m = copy_of(message);
+    spoil(d, &c, &m);
+    saying_put(span_of(c.at, c.len), span_of(m.at, m.len), frame);
+    buf_fini(&c);
+    buf_fini(&m);
+}
+
+void saying_make(struct dice *d, struct buf *frame)
 {
     const struct said said = corpus_said(d);
-    struct buf control = copy_of(said.control);
-    struct buf message = copy_of(said.message);
-    if (fill != NULL)
-        fill(d, &control);
-    if (fill != NULL && message.len > 0)
-        fill(d, &message);
-    spoil(d, &control, &message);
     const size_t start = frame->len;
-    saying_put(span_of(control.at, control.len), span_of(message.at, message.len), frame);
+    put_spoilt(d, said.control, said.message, frame);
     if (start == 0 && dice_one_in(d, 40))
         mutation_rough(d, frame);
-    buf_fini(&control);
-    buf_fini(&message);
+}
+
+/* One of the corpus takes its place, its message, or its control message now and then. */
+void saying_change(struct dice *d, struct buf *frame)
+{
+    struct span control;
+    struct span message;
+    struct buf old = copy_of(span_of(frame->at, frame->len));
+    if (!saying_parts(span_of(old.at, old.len), &control, &message) || dice_one_in(d, 20)) {
+        mutation_rough(d, frame);
+    } else {
+        const struct said said = corpus_said(d);
+        const uint64_t other = dice_below(d, 8);
+        buf_cut(frame, 0);
+        put_spoilt(d, other == 0 ? said.control : control, other == 1 ? said.message : message,
+                   frame);
+    }
+    buf_fini(&old);
+}
+
+bool saying_parts(struct span frame, struct span *control, struct span *message)
+{
+    if (frame.len < 3 || frame.at[0] != 112 || frame.at[1] != 131)
+        return false;
+    const struct span rest = span_of(frame.at + 2, frame.len - 2);
+    const size_t n = term_check(rest);
+    *control = span_of(rest.at, n);
+    *message = span_of(NULL, 0);
+    if (n == 0 || n == rest.len)
+        return n > 0;
+    *message = span_of(rest.at + n + 1, rest.len - n - 1);
+    return rest.at[n] == 131 && term_check(*message) == message->len;
 }

@@ -1,5 +1,5 @@
-/* What is fuzzed: each target makes inputs, runs them, and says what is wrong by must(). What it
- * does depends on nothing but its inputs since the life began. */
+/* What is fuzzed, one target a program: it makes inputs, changes them, runs them, and says what is
+ * wrong by must(). What it does depends on nothing but its inputs since the life began. */
 #ifndef FUZZ_TARGET_H
 #define FUZZ_TARGET_H
 
@@ -9,16 +9,16 @@
 struct target {
     const char *name;
     uint64_t life; /* so many executions from begin to end */
-    bool builds;   /* they build on each other */
+    bool builds;   /* on what those before have left */
     void (*begin)(void);
     void (*end)(void);
     void (*make)(struct dice *d, struct buf *input);
+    void (*change)(struct dice *d, struct buf *input); /* of at least one byte */
     void (*run)(struct span input);
     void (*count)(void (*each)(const char *what, uint64_t times)); /* what inputs led to */
 };
 
-extern const struct target target_frame, target_control, target_term, target_handshake,
-    target_print, target_console;
+extern const struct target target;
 
 enum {
     TARGET_INPUT_MOST = 1 << 20,

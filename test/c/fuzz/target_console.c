@@ -4,15 +4,16 @@
 
 #include "fuzz/corpus.h"
 #include "fuzz/mutation.h"
+#include "fuzz/pieces.h"
 #include "fuzz/small.h"
 #include "fuzz/target.h"
 #include "proto/reply.h"
 #include "proto/term.h"
 #include "shell/console.h"
 
-enum { OUT_MOST = 4 << 20, PAGE_MOST = 600 << 10 };
+enum { OUT_MOST = 4 << 20, PAGE_MOST = 600 << 10, EVENTS_MADE = 12, INPUT_USUAL = 16 * 1024 };
 
-/* What an input is, by its first byte; a term follows. */
+/* What a piece of an input is, by its first byte; a term follows. */
 enum kind {
     LINE,      /* the tokens of a line, to the read that is under way */
     ANSWER,    /* anything to that read */
@@ -137,12 +138,10 @@ static void begin(void)
     ask(&peer, "{open_queue,\"q\",0,[{register,jobs},{max_items,100},{overflow,drop_head}]}");
     ask(&peer, "{open_counters,\"c\",16}");
     ask(&peer, "{open,\"r\",0,4096,[read,write,create,{size,4096}]}");
-    open_console();
 }
 
 static void end(void)
 {
-    console_close(console);
     peer_close(&peer);
     buf_fini(&out);
     small_close(&host);
@@ -169,7 +168,7 @@ static struct span any_term(struct dice *d, enum kind kind)
 }
 
 /* Most of what is typed is right. */
-static void make(struct dice *d, struct buf *input)
+static void make_event(struct dice *d, struct buf *event)
 {
     const enum kind kind = (enum kind)kinds[dice_below(d, sizeof kinds)];
     const uint8_t byte = (uint8_t)kind;
@@ -180,9 +179,48 @@ static void make(struct dice *d, struct buf *input)
     buf_put(&b, term.at, term.len);
     for (uint64_t i = 0; i < times; i++)
         mutation_gentle(d, &b);
-    buf_put(input, &byte, 1);
-    buf_put(input, b.at, b.len);
+    buf_put(event, &byte, 1);
+    buf_put(event, b.at, b.len);
     buf_fini(&b);
+}
+
+/* Its kind, or its term. */
+static void change_event(struct dice *d, struct buf *event)
+{
+    struct buf b;
+    if (event->len < 2 || !target_is_term(span_of(event->at + 1, event->len - 1))) {
+        buf_cut(event, 0);
+        make_event(d, event);
+        return;
+    }
+    if (dice_one_in(d, 8)) {
+        event->at[0] = kinds[dice_below(d, sizeof kinds)];
+        return;
+    }
+    buf_init(&b, TARGET_INPUT_MOST);
+    buf_put(&b, event->at + 1, event->len - 1);
+    mutation_gentle(d, &b);
+    buf_cut(event, 1);
+    buf_put(event, b.at, b.len);
+    buf_fini(&b);
+}
+
+static void make(struct dice *d, struct buf *input)
+{
+    const uint64_t n = 1 + dice_below(d, EVENTS_MADE);
+    struct buf event;
+    buf_init(&event, TARGET_INPUT_MOST);
+    for (uint64_t i = 0; i < n && input->len < INPUT_USUAL; i++) {
+        buf_cut(&event, 0);
+        make_event(d, &event);
+        pieces_put(input, span_of(event.at, event.len));
+    }
+    buf_fini(&event);
+}
+
+static void change(struct dice *d, struct buf *input)
+{
+    pieces_change(d, input, make_event, change_event);
 }
 
 /* --- running ---------------------------------------------------------------------------------- */
@@ -288,17 +326,35 @@ static void happen(enum kind kind, struct span term)
     }
 }
 
-static void run(struct span input)
+static void run_event(struct span event)
 {
-    if (input.len < 2 || !target_is_term(span_of(input.at + 1, input.len - 1)))
+    if (event.len < 2 || !target_is_term(span_of(event.at + 1, event.len - 1)))
         return;
-    uint8_t *copy = target_copy(span_of(input.at + 1, input.len - 1));
-    happen((enum kind)(input.at[0] % KINDS), span_of(copy, input.len - 1));
+    uint8_t *copy = target_copy(span_of(event.at + 1, event.len - 1));
+    happen((enum kind)(event.at[0] % KINDS), span_of(copy, event.len - 1));
     free(copy);
     anything(&peer);
     must(left || (read_number != 0 && !hurries)); /* somebody can still type */
     if (left)
         come_again();
+}
+
+/* Whoever may hear them: what is still to be said when a console goes. */
+static void drop_messages(void)
+{
+    while (peer.first != NULL)
+        free(hear(&peer));
+}
+
+static void run(struct span input)
+{
+    struct span event;
+    open_console();
+    for (int i = 0; i < PIECES_MOST && pieces_next(&input, &event); i++)
+        run_event(event);
+    console_close(console);
+    buf_cut(&out, 0);
+    drop_messages();
 }
 
 static void count(void (*each)(const char *what, uint64_t times))
@@ -311,11 +367,12 @@ static void count(void (*each)(const char *what, uint64_t times))
     each("leavings", leavings);
 }
 
-const struct target target_console = {.name = "console",
-                                      .life = 2000,
-                                      .builds = true,
-                                      .begin = begin,
-                                      .end = end,
-                                      .make = make,
-                                      .run = run,
-                                      .count = count};
+const struct target target = {.name = "console",
+                              .life = 500,
+                              .builds = true,
+                              .begin = begin,
+                              .end = end,
+                              .make = make,
+                              .change = change,
+                              .run = run,
+                              .count = count};

@@ -1,10 +1,11 @@
 /* Frames to a node with its engine: a region, counters and queues are open, a peer that is sound
- * holds them, another says what comes to its mind. Now and then it does not read for a while; where
- * it breaks the protocol it comes again. */
+ * holds them, another says what comes to its mind, the pieces of an input. Now and then it does not
+ * read for a while; where it breaks the protocol it comes again. */
 #include <ei.h>
 
 #include "fuzz/mutation.h"
 #include "fuzz/part.h"
+#include "fuzz/pieces.h"
 #include "fuzz/saying.h"
 #include "fuzz/small.h"
 #include "fuzz/target.h"
@@ -13,10 +14,12 @@
 #include "proto/engine.h"
 #include "proto/term.h"
 
+enum { FRAMES_MADE = 8, INPUT_USUAL = 32 * 1024, FRAME_FILLED = 16 * 1024 };
+
 static struct host host;
 static struct wire_hub hub;
 static struct wire keeper, hostile;
-static uint64_t runs, breaks, longs, answers, signals;
+static uint64_t frames, breaks, longs, answers, signals;
 
 /* --- lives ------------------------------------------------------------------------------------ */
 
@@ -60,14 +63,10 @@ static void begin(void)
     open_thing(&keeper, "{open_queue,\"d\",0,[{max_items,50}]}");
     open_thing(&keeper, "{open_queue,\"q\",0,[{register,jobs},{max_bytes,65536},"
                         "{overflow,drop_head},{dead_letter,\"d\"},{lease_ms,500}]}");
-    wire_open(&hostile, &hub, text_peer);
 }
 
 static void end(void)
 {
-    answers += hostile.answers;
-    signals += hostile.signals;
-    wire_close(&hostile);
     wire_flush(&keeper);
     wire_close(&keeper);
     small_close(&host);
@@ -86,7 +85,7 @@ static void come_again(void)
     breaks++;
 }
 
-/* --- making ----------------------------------------------------------------------------------- */
+/* --- what the peer has learned ---------------------------------------------------------------- */
 
 static bool is_mark(struct span one)
 {
@@ -123,6 +122,30 @@ static void fill(struct dice *d, struct buf *term)
     }
 }
 
+/* A frame as the peer says it, where it knows what to fill in. */
+static void put_filled(struct dice *d, struct span frame, struct buf *filled)
+{
+    struct span control;
+    struct span message;
+    struct buf c;
+    struct buf m;
+    if (frame.len > FRAME_FILLED || !saying_parts(frame, &control, &message)) {
+        buf_put(filled, frame.at, frame.len);
+        return;
+    }
+    buf_init(&c, TARGET_INPUT_MOST);
+    buf_init(&m, TARGET_INPUT_MOST);
+    buf_put(&c, control.at, control.len);
+    buf_put(&m, message.at, message.len);
+    fill(d, &c);
+    fill(d, &m);
+    saying_put(span_of(c.at, c.len), span_of(m.at, m.len), filled);
+    buf_fini(&c);
+    buf_fini(&m);
+}
+
+/* --- making ----------------------------------------------------------------------------------- */
+
 static void make_long(struct dice *d, struct buf *input)
 {
     const size_t more = WIRE_FRAME_MOST + dice_below(d, 100);
@@ -132,13 +155,31 @@ static void make_long(struct dice *d, struct buf *input)
     input->len += more;
 }
 
-static void make(struct dice *d, struct buf *input)
+static void make_frame(struct dice *d, struct buf *frame)
 {
     if (dice_one_in(d, 1000))
         return; /* a tick */
-    saying_make(d, fill, input);
+    saying_make(d, frame);
     if (dice_one_in(d, 500))
-        make_long(d, input);
+        make_long(d, frame);
+}
+
+static void make(struct dice *d, struct buf *input)
+{
+    const uint64_t n = 1 + dice_below(d, FRAMES_MADE);
+    struct buf frame;
+    buf_init(&frame, (size_t)4 * TARGET_INPUT_MOST);
+    for (uint64_t i = 0; i < n && input->len < INPUT_USUAL; i++) {
+        buf_cut(&frame, 0);
+        make_frame(d, &frame);
+        pieces_put(input, span_of(frame.at, frame.len));
+    }
+    buf_fini(&frame);
+}
+
+static void change(struct dice *d, struct buf *input)
+{
+    pieces_change(d, input, make_frame, saying_change);
 }
 
 /* --- running ---------------------------------------------------------------------------------- */
@@ -165,40 +206,60 @@ static void check_limits(void)
     must(all->subscribers <= o->max_all_subscribers);
 }
 
-static void run(struct span input)
+static void run_frame(struct dice *d, struct span frame)
 {
-    struct dice d = target_dice(input);
-    uint8_t *copy = target_copy(input);
-    longs += input.len > WIRE_FRAME_MOST;
-    wire_frame(&hostile, span_of(copy, input.len));
+    uint8_t *copy = target_copy(frame);
+    longs += frame.len > WIRE_FRAME_MOST;
+    wire_frame(&hostile, span_of(copy, frame.len));
     free(copy);
     uv_run(&host.loop, UV_RUN_NOWAIT);
     check_limits();
     if (!hostile.broken)
         wire_ping(&hostile);
-    if (hostile.broken || wire_is_full(&hostile) || !dice_one_in(&d, 4))
+    if (hostile.broken || wire_is_full(&hostile) || !dice_one_in(d, 4))
         wire_flush(&hostile);
     wire_flush(&keeper);
     must(!keeper.broken);
     if (hostile.broken)
         come_again();
-    runs++;
+    frames++;
+}
+
+/* The peer comes, says all that, and goes. */
+static void run(struct span input)
+{
+    struct dice d = target_dice(input);
+    struct span frame;
+    struct buf filled;
+    buf_init(&filled, (size_t)4 * TARGET_INPUT_MOST);
+    wire_open(&hostile, &hub, text_peer);
+    for (int i = 0; i < PIECES_MOST && pieces_next(&input, &frame); i++) {
+        buf_cut(&filled, 0);
+        put_filled(&d, frame, &filled);
+        run_frame(&d, span_of(filled.at, filled.len));
+    }
+    answers += hostile.answers;
+    signals += hostile.signals;
+    wire_close(&hostile);
+    wire_flush(&keeper);
+    buf_fini(&filled);
 }
 
 static void count(void (*each)(const char *what, uint64_t times))
 {
-    each("frames", runs);
+    each("frames", frames);
     each("too long", longs);
     each("broken off", breaks);
     each("messages heard", answers);
     each("signals heard", signals);
 }
 
-const struct target target_control = {.name = "control",
-                                      .life = 2000,
-                                      .builds = true,
-                                      .begin = begin,
-                                      .end = end,
-                                      .make = make,
-                                      .run = run,
-                                      .count = count};
+const struct target target = {.name = "control",
+                              .life = 500,
+                              .builds = true,
+                              .begin = begin,
+                              .end = end,
+                              .make = make,
+                              .change = change,
+                              .run = run,
+                              .count = count};

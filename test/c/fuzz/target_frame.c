@@ -1,6 +1,8 @@
 /* Streams of frames, read in one piece and in pieces cut anywhere: both must tell the same, and
  * what a plain reading of the lengths tells. */
 #include "dist/frame.h"
+#include "fuzz/mutation.h"
+#include "fuzz/pieces.h"
 #include "fuzz/saying.h"
 #include "fuzz/target.h"
 
@@ -33,7 +35,7 @@ static void add_frame(struct dice *d, struct buf *stream)
 {
     struct buf frame;
     buf_init(&frame, (size_t)TARGET_INPUT_MOST * 3);
-    saying_make(d, NULL, &frame);
+    saying_make(d, &frame);
     if (frame.len > STREAM_MOST / 2)
         frame.len = STREAM_MOST / 2;
     const uint32_t len = (uint32_t)frame.len;
@@ -54,6 +56,11 @@ static void add_long(struct dice *d, struct buf *stream)
     stream->len += len;
 }
 
+static void make_frame(struct dice *d, struct buf *frame)
+{
+    saying_make(d, frame);
+}
+
 static void make(struct dice *d, struct buf *input)
 {
     const uint64_t n = 1 + dice_below(d, 5);
@@ -67,6 +74,15 @@ static void make(struct dice *d, struct buf *input)
     }
     if (dice_one_in(d, 4))
         input->len -= dice_below(d, input->len);
+}
+
+/* A stream of frames is one of pieces. */
+static void change(struct dice *d, struct buf *input)
+{
+    if (dice_one_in(d, 4))
+        mutation_rough(d, input);
+    else
+        pieces_change(d, input, make_frame, saying_change);
 }
 
 /* --- what is to be seen ----------------------------------------------------------------------- */
@@ -208,10 +224,11 @@ static void count(void (*each)(const char *what, uint64_t times))
     each("broken", broken);
 }
 
-const struct target target_frame = {.name = "frame",
-                                    .life = 100000,
-                                    .begin = begin,
-                                    .end = begin,
-                                    .make = make,
-                                    .run = run,
-                                    .count = count};
+const struct target target = {.name = "frame",
+                              .life = 100000,
+                              .begin = begin,
+                              .end = begin,
+                              .make = make,
+                              .change = change,
+                              .run = run,
+                              .count = count};

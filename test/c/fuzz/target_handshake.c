@@ -55,6 +55,14 @@ static void make(struct dice *d, struct buf *input)
     }
 }
 
+static void change(struct dice *d, struct buf *input)
+{
+    if (dice_one_in(d, 4) || input->len < 4)
+        mutation_rough(d, input);
+    else
+        spoil(d, input);
+}
+
 /* --- what must hold --------------------------------------------------------------------------- */
 
 static bool holds(struct span bytes, const uint8_t *digest)
@@ -179,10 +187,11 @@ static void count(void (*each)(const char *what, uint64_t times))
     each("unfinished", more);
 }
 
-const struct target target_handshake = {.name = "handshake",
-                                        .life = 100000,
-                                        .begin = begin,
-                                        .end = begin,
-                                        .make = make,
-                                        .run = run,
-                                        .count = count};
+const struct target target = {.name = "handshake",
+                              .life = 100000,
+                              .begin = begin,
+                              .end = begin,
+                              .make = make,
+                              .change = change,
+                              .run = run,
+                              .count = count};

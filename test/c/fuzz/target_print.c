@@ -37,6 +37,14 @@ static void make(struct dice *d, struct buf *input)
         mutation_gentle(d, input);
 }
 
+static void change(struct dice *d, struct buf *input)
+{
+    if (target_is_term(span_of(input->at, input->len)))
+        mutation_gentle(d, input);
+    else
+        mutation_rough(d, input);
+}
+
 static void print(struct span term, struct dice *d)
 {
     static const size_t widths[] = {0, 1, 20, 80};
@@ -119,10 +127,11 @@ static void count(void (*each)(const char *what, uint64_t times))
     each("expanded", expanded);
 }
 
-const struct target target_print = {.name = "print",
-                                    .life = 100000,
-                                    .begin = begin,
-                                    .end = end,
-                                    .make = make,
-                                    .run = run,
-                                    .count = count};
+const struct target target = {.name = "print",
+                              .life = 100000,
+                              .begin = begin,
+                              .end = end,
+                              .make = make,
+                              .change = change,
+                              .run = run,
+                              .count = count};

@@ -8,52 +8,42 @@
 #include "fuzz/part.h"
 #include "fuzz/target.h"
 #include "fuzz/text.h"
-#include "proto/call.h"
-#include "proto/function.h"
-#include "proto/op.h"
 #include "proto/print.h"
 #include "proto/reply.h"
-#include "support/peer.h"
+#include "proto/term.h"
 
 enum { OUT_MOST = 8 << 20, SKIP_DEPTH = 1000 };
 
-static struct host host;
-static struct peer peer;
 static struct self self;
-static uint64_t passed, refused, iodata, names, requests, functions, values;
+static uint64_t passed, refused, iodata, names;
 
 static void begin(void)
 {
     text_self(&self);
-    host_init(&host);
-    host_open(&host);
-    peer_open(&peer, &host, text_peer);
-    ask(&peer, "{open_queue,\"q\",0,[{register,jobs}]}");
 }
 
 static void end(void)
 {
-    peer_close(&peer);
-    host_close(&host);
 }
 
 /* --- making ----------------------------------------------------------------------------------- */
 
+static void change(struct dice *d, struct buf *input)
+{
+    const bool sound = target_is_term(span_of(input->at, input->len));
+    if (sound && !dice_one_in(d, 4))
+        mutation_gentle(d, input);
+    else
+        mutation_rough(d, input);
+}
+
 static void make(struct dice *d, struct buf *input)
 {
-    const bool from_function = dice_one_in(d, 5);
-    const struct span term = from_function ? corpus_function(d) : corpus_term(d);
+    const struct span term = corpus_term(d);
     const uint64_t times = dice_below(d, 5);
-    if (from_function)
-        reply_tuple(input, 3);
     buf_put(input, term.at, term.len);
-    for (uint64_t i = 0; i < times && input->len > 0; i++) {
-        const bool sound = term_check(span_of(input->at, input->len)) == input->len;
-        if (sound && !dice_one_in(d, 4))
-            mutation_gentle(d, input);
-        else
-            mutation_rough(d, input);
-    }
+    for (uint64_t i = 0; i < times && input->len > 0; i++)
+        change(d, input);
 }
 
 /* --- the bytes as a whole --------------------------------------------------------------------- */
@@ -88,11 +78,6 @@ static void no_part_is_whole(struct span term, struct dice *d)
         must(term_check(span_of(copy, lens[i])) == 0);
         free(copy);
     }
-}
-
-static void is_term(const struct buf *b)
-{
-    must(!b->failed && target_is_term(span_of(b->at, b->len)));
 }
 
 /* --- the cursor ------------------------------------------------------------------------------- */
@@ -282,81 +267,6 @@ static void read_identities(struct span term)
     must(alias.len < term.len && (alias.len == 0 || term_check(alias) == alias.len));
 }
 
-/* --- requests, functions ---------------------------------------------------------------------- */
-
-static void decode_request(struct span term)
-{
-    struct buf out;
-    buf_init(&out, OUT_MOST);
-    struct call c = {.server = host.server, .client = peer.client, .out = &out};
-    buf_init(&c.scratch, host.options.max_frame);
-    if (op_decode(&c, term)) {
-        must(c.op != NULL && out.len == 0);
-        requests++;
-    } else {
-        is_term(&out);
-    }
-    call_fini(&c);
-    buf_fini(&out);
-}
-
-static void is_request(const struct buf *request)
-{
-    is_term(request);
-    struct term t = term_in(span_of(request->at, request->len));
-    char name[TERM_ATOM_BYTES];
-    if (term_tag(&t) == ERL_SMALL_TUPLE_EXT || term_tag(&t) == ERL_LARGE_TUPLE_EXT)
-        must(term_tuple(&t) >= 1);
-    term_atom(&t, name);
-    must(!t.bad);
-}
-
-static void call_function(struct span module, struct span name, struct span args)
-{
-    struct mfa f;
-    struct buf request;
-    buf_init(&request, OUT_MOST);
-    if (mfa_read(&f, module, name, args)) {
-        struct term t = mfa_args(&f);
-        for (int i = 0; i < f.arity; i++)
-            term_any(&t);
-        must(term_done(&t));
-        const enum function_gives gives = function_request(host.server, &f, &request);
-        if (gives != FUNCTION_NONE && gives != FUNCTION_BADARG) {
-            is_request(&request);
-            functions++;
-        }
-    }
-    mfa_fini(&f);
-    buf_fini(&request);
-}
-
-/* {Module, Function, Args}, or the arguments of one that there is. */
-static void call_functions(struct span term, struct dice *d)
-{
-    struct term t = term_in(term);
-    if (term_tag(&t) == ERL_SMALL_TUPLE_EXT && term_tuple(&t) == 3) {
-        const struct span module = term_any(&t);
-        const struct span name = term_any(&t);
-        call_function(module, name, term_any(&t));
-    }
-    const struct span known = corpus_function(d);
-    const size_t module = term_check(known);
-    const struct span rest = span_of(known.at + module, known.len - module);
-    call_function(span_of(known.at, module), span_of(rest.at, term_check(rest)), term);
-}
-
-static void give_value(struct span reply)
-{
-    for (int gives = FUNCTION_TAGGED; gives <= FUNCTION_IS_ZERO; gives++) {
-        struct buf out;
-        buf_init(&out, OUT_MOST);
-        values += function_value((enum function_gives)gives, reply, &out);
-        is_term(&out);
-        buf_fini(&out);
-    }
-}
-
 /* --- running ---------------------------------------------------------------------------------- */
 
 static void read_term(struct span term, struct dice *d)
@@ -367,9 +277,6 @@ static void read_term(struct span term, struct dice *d)
     walk(term);
     read_somewhere(term, d);
     read_identities(term);
-    decode_request(term);
-    call_functions(term, d);
-    give_value(term);
 }
 
 static void run(struct span input)
@@ -392,17 +299,15 @@ static void count(void (*each)(const char *what, uint64_t times))
 {
     each("passed", passed);
     each("refused", refused);
-    each("requests", requests);
     each("iodata", iodata);
     each("names", names);
-    each("functions", functions);
-    each("values", values);
 }
 
-const struct target target_term = {.name = "term",
-                                   .life = 100000,
-                                   .begin = begin,
-                                   .end = end,
-                                   .make = make,
-                                   .run = run,
-                                   .count = count};
+const struct target target = {.name = "term",
+                              .life = 100000,
+                              .begin = begin,
+                              .end = end,
+                              .make = make,
+                              .change = change,
+                              .run = run,
+                              .count = count};
