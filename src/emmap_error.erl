@@ -16,7 +16,8 @@
       | {not_connected | nodedown, node()}
       | {size_mismatch, non_neg_integer(), non_neg_integer()}
       | {not_a | wrong_kind, atom()}
-      | {damaged, binary()} | {locked, term()} | {limit, limit()} | {corrupt, term()}
+      | {damaged, binary()} | {locked, term()} | {needs_journal, binary()}
+      | {limit, limit()} | {corrupt, term()}
       | {already_registered, atom()} | {invalid_file_header, binary()}
       | {not_leased, [pos_integer()]} | {lease_lost, pos_integer()}
       | {casts, #{failed := non_neg_integer(), lost := non_neg_integer(), first := term()}}
@@ -82,6 +83,9 @@ text({size_mismatch, Actual, Wanted}) ->
     format("the file has ~b bytes, not ~b: open with fit, or with length 0", [Actual, Wanted]);
 text({Why, _} = Reason) when Why =:= not_a; Why =:= wrong_kind; Why =:= limit ->
     kind(Reason);
+text({needs_journal, Dir}) ->
+    ["the journal in ", Dir, " has changes of this file: start a daemon with that data directory, "
+     "or give them up with emmapd forget-journal"];
 text({locked, unknown}) ->
     "the file is in use by another program; nodes of a host share it by {daemon, shared}";
 text({locked, Who}) ->
@@ -98,8 +102,6 @@ text({lease_lost, Id}) ->
     format("the lease of item ~0tp was lost with a connection: the item comes again", [Id]);
 text({block_size, N}) ->
     format("the block store has blocks of ~b bytes", [N]);
-text({needs_journal, Dir}) ->
-    format("the file is durable by a journal in ~ts", [Dir]);
 text({bad_option, Option}) when Option =:= create; Option =:= truncate ->
     format("~ts is no option here, or not without write", [Option]);
 text({bad_option, Option}) ->

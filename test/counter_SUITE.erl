@@ -26,7 +26,7 @@ groups() ->
        a_file_of_the_library_opens, a_foreign_file_is_refused_and_kept,
        a_damaged_file_is_refused_and_kept, by_name_it_opens_itself, a_read_only_handle_changes_nothing,
        a_closed_handle_stays_closed, region_requests_are_refused, the_last_handle_unlinks,
-       the_mode_is_that_of_chmod, an_owner_takes_its_handle_along, durability_comes_later,
+       the_mode_is_that_of_chmod, an_owner_takes_its_handle_along, a_durable_set_of_counters_says_so,
        options_of_regions_are_refused, two_handles_see_each_other, readers_see_no_part_of_an_update,
        processes_count_together, info_tells_the_count, sync_and_flush_answer_ok])
         ++ [{wrapper_only, [], [one_counter_without_a_count, open_raises_what_it_cannot_open,
@@ -286,10 +286,16 @@ an_owner_takes_its_handle_along(Config) ->
         ok = emmap_test:until(fun() -> {error, closed} =:= Do(read_counter, [C, 0]) end)
     end).
 
-durability_comes_later(Config) ->
+a_durable_set_of_counters_says_so(Config) ->
     in(Config, ?FUNCTION_NAME, fun(Do, File) ->
-        {error, enotsup} = open(Do, File, 2, [{durability, sync}]),
-        {ok, _, 2} = open(Do, File, 2, [{durability, default}])
+        {ok, Plain, 2} = open(Do, File, 2, [{durability, default}]),
+        #{durability := default} = Do(info, [Plain]),
+        {ok, C, 2} = open(Do, File, 2, [{durability, sync}]),
+        #{durability := sync} = Do(info, [Plain]),
+        {ok, 0} = Do(inc_counter, [C, 1, 7]),
+        {ok, 7} = Do(read_counter, [Plain, 1]),
+        ok = Do(close, [C]),
+        #{durability := default} = Do(info, [Plain])
     end).
 
 options_of_regions_are_refused(Config) ->
@@ -367,8 +373,8 @@ open_raises_what_it_cannot_open(Config) ->
         {cannot_open_file, "none", enoent} = raised(fun() -> emmap:open_counters("none", 0) end),
         {invalid_file_header, "foreign", Header} = raised(fun() -> emmap:open_counters("foreign", 1) end),
         <<"Precious", _/binary>> = iolist_to_binary(Header),
-        {cannot_open_file, "x", enotsup} =
-            raised(fun() -> emmap:open_counters("x", 1, [{durability, sync}]) end)
+        {cannot_open_file, "x", enoent} =
+            raised(fun() -> emmap:open_counters("x", 0, [{durability, sync}]) end)
     end).
 
 a_handle_is_a_pair(Config) ->

@@ -33,7 +33,7 @@ groups() ->
           folds_by_name_take_all, the_names_of_old_work, batches_and_casts,
           a_lost_connection_tells_of_lost_casts, a_file_goes_with_its_last_handle,
           a_handle_ends_with_its_owner, a_file_that_is_made_has_its_mode,
-          another_daemon_may_be_asked, nothing_is_durable_yet, a_handle_is_of_its_node, what_is_given_is_checked,
+          another_daemon_may_be_asked, a_queue_keeps_its_durability, a_handle_is_of_its_node, what_is_given_is_checked,
           a_queue_in_a_supervision_tree]},
         {messages, [],
          [a_name_is_enough, a_batch_is_answered_in_order, casts_are_done_in_order,
@@ -565,12 +565,17 @@ another_daemon_may_be_asked(Config) ->
     _ = emmap_test:stop_daemon(Daemon),
     ok.
 
-nothing_is_durable_yet(Config) ->
+a_queue_keeps_its_durability(Config) ->
     on(?config(client, Config), fun() ->
-        {error, enotsup} = emmap_queue:open("durable", 0, [{durability, sync}]),
-        {error, enoent} = emmap_queue:push("durable", a),
-        {ok, Q} = emmap_queue:open("durable", 0, [{durability, default}]),
-        ok = emmap_queue:close(Q)
+        {ok, Q} = emmap_queue:open("durable", 0, [{durability, sync}]),
+        ok = emmap_queue:push(Q, a),
+        ok = emmap_queue:close(Q),
+        {ok, Again} = emmap_queue:open("durable", 0, []),
+        #{durability := sync, items := 1} = emmap_queue:info(Again),
+        {ok, Other} = emmap_queue:open("durable", 0, [{durability, default}]),
+        #{durability := default} = emmap_queue:info(Again),
+        [a, nil] = [emmap_queue:pop(H) || H <- [Other, Again]],
+        [ok, ok] = [emmap_queue:close(H) || H <- [Other, Again]]
     end).
 
 a_handle_is_of_its_node(Config) ->
