@@ -137,8 +137,8 @@ static int posix_list(int dir, void (*each)(void *arg, const char *name), void *
             close(fd);
         return -1;
     }
-    errno = 0;
-    for (const struct dirent *entry = readdir(d); entry != NULL; entry = readdir(d))
+    const struct dirent *entry;
+    while (errno = 0, (entry = readdir(d)) != NULL)
         each(arg, entry->d_name);
     const int number = errno;
     closedir(d);

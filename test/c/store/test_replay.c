@@ -270,6 +270,18 @@ static void kept_files_that_cannot_be_read_spoil_their_object(void **state)
         KILL();
         assert_int_equal(pwrite(fd, bytes, sizeof bytes, 0), sizeof bytes);
     }
+    /* a link, or a directory */
+    assert_int_equal(rename(folder_file(dir, name), folder_file(dir, "away")), 0);
+    for (int i = 0; i < 2; i++) {
+        const char *path = folder_file(dir, name);
+        assert_int_equal(i == 0 ? symlink("/nowhere", path) : mkdir(path, 0700), 0);
+        start();
+        assert_needs("c", folder_file(dir, ".emmap"));
+        assert_first("other", 0);
+        KILL();
+        assert_int_equal(remove(path), 0);
+    }
+    assert_int_equal(rename(folder_file(dir, "away"), folder_file(dir, name)), 0);
     /* another journal's uuid, or anything */
     for (off_t at = 0; at < 64; at += 4) {
         static const uint8_t ones[4] = {255, 255, 255, 255};
