@@ -157,30 +157,38 @@ static void fail(struct member *m, enum err why, const char *what)
     m->failed = why;
 }
 
+/* ERR_ENOENT: the file is not the object's, it bears another mark or none. */
+static enum err check_mark(const struct replay *r, const struct member *m, int fd)
+{
+    struct mark mark;
+    enum err e = mark_read(fd, &mark);
+    if (e == OK &&
+        (mark.serial != m->serial || memcmp(mark.uuid, r->halves->uuid, sizeof mark.uuid) != 0))
+        e = ERR_ENOENT;
+    return e;
+}
+
 /* The file under the name, if it bears the mark of this object. */
 static void open_member(struct replay *r, const struct paths *paths, struct member *m)
 {
-    struct mark mark;
     int fd = -1;
     enum err e = path_open(paths, m->name, O_RDWR, &fd);
-    if (e != OK && e != ERR_ENOENT && e != ERR_ENOTDIR && e != ERR_NOT_REGULAR) {
-        fail(m, e, "open");
-        return;
-    }
-    const bool is_it = e == OK && mark_read(fd, &mark) == OK && mark.serial == m->serial &&
-                       memcmp(mark.uuid, r->halves->uuid, JOURNAL_UUID) == 0;
-    if (is_it && os.lock_exclusive(fd) == 0) {
+    if (e == OK)
+        e = check_mark(r, m, fd);
+    if (e == OK && os.lock_exclusive(fd) != 0)
+        e = last_error();
+    if (e == OK) {
         m->fd = fd;
         return;
     }
-    if (is_it)
-        fail(m, last_error(), "lock");
+    if (fd >= 0)
+        os.close(fd);
+    if (e != ERR_ENOENT && e != ERR_ENOTDIR && e != ERR_NOT_REGULAR)
+        fail(m, e, "open");
     else if (!m->closed && m->has_writes)
         log_warning("\"%s\": is not the file any more that the journal has records of; they are "
                     "dropped",
                     m->name);
-    if (fd >= 0)
-        os.close(fd);
 }
 
 static void measure(struct member *m)

@@ -20,6 +20,8 @@
 static const struct journal_limits small = {
     .page = 512, .half = 64 << 10, .group = 8 << 10, .piece = 2 << 10};
 
+static const struct journal_limits *limits = &small;
+
 enum { NOW_MS = 1000000000 };
 static const uint64_t REGION = 8192;
 
@@ -59,7 +61,7 @@ static inline struct journal *journal_in(const char *data_dir, bool adopts)
 {
     const struct journal_options options = {.data_dir = data_dir,
                                             .paths = paths,
-                                            .limits = &small,
+                                            .limits = limits,
                                             .node = "a@b",
                                             .adopts = adopts,
                                             .threads = with_threads};

@@ -1,6 +1,7 @@
 #include "support/faults.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -11,20 +12,44 @@
 
 static struct {
     struct os real;
-    unsigned left; /* calls until one fails; 0: it has */
-    int number;
-    const char *failed;
+    atomic_uint left; /* calls until one fails; 0: none will */
+    atomic_int number;
+    atomic_int how;
+    const char *_Atomic failed;
 } faults;
 
-static bool fails(const char *name)
+/* Is it this call? Two threads may come at once. */
+static bool is_due(void)
 {
-    if (faults.left == 0 || --faults.left > 0)
+    unsigned left = faults.left;
+    while (left > 0 && !(left == 1 && faults.how == FAULTS_FOR_EVER))
+        if (atomic_compare_exchange_weak(&faults.left, &left, left - 1))
+            break;
+    return left == 1;
+}
+
+static bool strikes(const char *name)
+{
+    if (!is_due())
         return false;
     faults.failed = name;
-    if (faults.number == 0)
+    if (faults.number == 0 && faults.how == FAULTS_ONCE)
         _exit(FAULTS_STOPPED);
     errno = faults.number;
     return true;
+}
+
+static bool fails(const char *name)
+{
+    return faults.how <= FAULTS_FOR_EVER && strikes(name);
+}
+
+/* Of so many bytes: how many are read or written. -1: it fails. */
+static ssize_t moves(const char *name, size_t n)
+{
+    if (!strikes(name))
+        return (ssize_t)n;
+    return faults.how == FAULTS_SHORT ? (ssize_t)(n + 1) / 2 : -1;
 }
 
 static int open_beneath(int dir, const char *name, int flags, mode_t mode)
@@ -70,12 +95,14 @@ static int fstat_it(int fd, struct stat *st)
 
 static ssize_t read_at(int fd, void *bytes, size_t n, off_t offset)
 {
-    return fails(__func__) ? -1 : faults.real.read_at(fd, bytes, n, offset);
+    const ssize_t part = moves(__func__, n);
+    return part < 0 ? -1 : faults.real.read_at(fd, bytes, (size_t)part, offset);
 }
 
 static ssize_t write_at(int fd, const void *bytes, size_t n, off_t offset)
 {
-    return fails(__func__) ? -1 : faults.real.write_at(fd, bytes, n, offset);
+    const ssize_t part = moves(__func__, n);
+    return part < 0 ? -1 : faults.real.write_at(fd, bytes, (size_t)part, offset);
 }
 
 static int allocate(int fd, off_t offset, off_t len)
@@ -179,11 +206,11 @@ static bool is_local(int fd)
     return fails(__func__) ? false : faults.real.is_local(fd);
 }
 
-void faults_begin(unsigned n, int number)
+void faults_install(void)
 {
     faults.real = os;
-    faults.left = n;
-    faults.number = number;
+    faults.left = 0;
+    faults.how = FAULTS_ONCE;
     faults.failed = NULL;
     os = (struct os){.open_beneath = open_beneath,
                      .open = open_any,
@@ -217,10 +244,30 @@ void faults_begin(unsigned n, int number)
                      .is_local = is_local};
 }
 
+void faults_arm(unsigned n, int number, enum faults_how how)
+{
+    faults.number = number;
+    faults.how = how;
+    faults.failed = NULL;
+    faults.left = n;
+}
+
+const char *faults_disarm(void)
+{
+    faults.left = 0;
+    return faults.failed;
+}
+
+void faults_begin(unsigned n, int number)
+{
+    faults_install();
+    faults_arm(n, number, FAULTS_ONCE);
+}
+
 const char *faults_end(void)
 {
     os = faults.real;
-    return faults.failed;
+    return faults_disarm();
 }
 
 static long address_space(void)

@@ -8,6 +8,18 @@
  * unmap do their work and then tell of a failure, as Linux does. */
 void faults_begin(unsigned n, int number);
 
+/* For threads: faults_install puts the table in its place, where nothing fails until faults_arm.
+ * faults_disarm gives the name of the entry that failed, as faults_end, and leaves the table. */
+enum faults_how {
+    FAULTS_ONCE,
+    FAULTS_FOR_EVER, /* the n-th and all after it */
+    FAULTS_MOVES,    /* of reads and writes only: the n-th fails */
+    FAULTS_SHORT     /* the same; it does a part of its work and does not fail */
+};
+void faults_install(void);
+void faults_arm(unsigned n, int number, enum faults_how how);
+const char *faults_disarm(void);
+
 /* With errno 0 the process ends before the n-th call, as if it were killed, with this status. */
 enum { FAULTS_STOPPED = 77 };
 
