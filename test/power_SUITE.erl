@@ -1,0 +1,80 @@
+%% Power that is cut at any moment under load, for real: file systems on loop devices are shut down
+%% without their log being written, mounted again, and all files opened again. EMMAP_CUTS says how
+%% often on each kind of file system (6). Needs root and loop devices.
+-module(power_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+
+-compile([export_all, nowarn_export_all]).
+
+-import(emmap_test, [on/2, until/1]).
+-import(emmap_queue_face, [call/2]).
+
+suite() ->
+    [{timetrap, {seconds, 60 + 15 * cuts()}}].
+
+all() ->
+    [nothing_durable_is_lost_on_ext4, nothing_durable_is_lost_on_xfs].
+
+cuts() ->
+    list_to_integer(os:getenv("EMMAP_CUTS", "6")).
+
+init_per_suite(Config) ->
+    emmap_test:start(Config).
+
+end_per_suite(Config) ->
+    emmap_test:stop(Config).
+
+nothing_durable_is_lost_on_ext4(Config) ->
+    on_disk(ext4, Config).
+
+nothing_durable_is_lost_on_xfs(Config) ->
+    on_disk(xfs, Config).
+
+on_disk(Kind, Config) ->
+    Disk = emmap_disk:start(Config, Kind),
+    try cut_often(Config, Disk) after emmap_disk:stop(Disk) end.
+
+cut_often(Config, Disk) ->
+    Daemon = #{node := D} = emmap_test:daemon(Config, #{data_dir => data_dir(Disk)}),
+    Application = [{daemon, external}, {node, D}, {connect_timeout, 200}],
+    Functions = emmap_test:node(Config, #{application => Application}),
+    Plain = emmap_test:node(Config),
+    ok = on(Functions, fun emmap_load:open/0),
+    Base = on(Plain, fun() -> emmap_load:found(D, data_dir(Disk)) end),
+    {Last, _, Ran, Lost} = lists:foldl(fun(Round, {Now, Before, Kinds, Sum}) ->
+        {Next, After, Events, New} = cut(Round, Disk, Now, Functions, Plain, Before),
+        {Next, After, lists:usort([Kind || {ran, Kind} <- Events] ++ Kinds), Sum + New}
+    end, {Daemon, Base, [], 0}, lists:seq(1, cuts())),
+    _ = emmap_test:stop_daemon(Last),
+    [] = [Kind || Kind <- emmap_load:kinds(), not lists:member(Kind, Ran)],
+    true = Lost > 0. % else nothing was cut
+
+data_dir(Disk) ->
+    filename:join(emmap_disk:directory(Disk), "data").
+
+%% One life of the file system.
+cut(Round, Disk, Daemon = #{node := D}, Functions, Plain, Base) ->
+    Target = rand:uniform(4000),
+    Before = on(Plain, fun() -> pushed(D) end),
+    Cutter = emmap_disk:arm(Disk),
+    Workers = [emmap_load:in_background(Node, Face, {Round, I})
+               || {I, Node, Face} <- [{1, Functions, functions}, {2, Functions, functions},
+                                      {3, Plain, {plain, D}}, {4, Plain, {plain, D}}]],
+    ok = until(fun() -> on(Plain, fun() -> pushed(D) end) >= Before + Target end),
+    At = os:perf_counter(nanosecond),
+    ok = emmap_disk:cut(Cutter),
+    ok = emmap_test:kill_daemon(Daemon),
+    Events = lists:append([emmap_load:collect(W) || W <- Workers]),
+    [] = [Loss || {lost, _, Time} = Loss <- Events, Time < At],
+    ok = emmap_disk:mount_again(Disk),
+    Next = emmap_test:restart_daemon(Daemon),
+    ok = until(fun() -> on(Plain, fun() -> (catch call(D, ping)) =:= pong end) end),
+    Found = on(Plain, fun() -> emmap_load:found(D, data_dir(Disk)) end),
+    ok = emmap_load_model:check(power, Base, Events, Found),
+    Lost = emmap_load_model:lost(Base, Events, Found),
+    ct:pal("cut ~b: ~s; ~b not durable and lost", [Round, emmap_load:summary(Events), Lost]),
+    {Next, on(Plain, fun() -> emmap_load:shortened(D, Found) end), Events, Lost}.
+
+pushed(D) ->
+    maps:get(pushed, call(D, {info, emmap_load:name({default, queue})})).
