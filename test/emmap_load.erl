@@ -7,8 +7,8 @@
 %% done; {synced, Object, Since}: what was acknowledged before that is; {lost, Reason, Time}.
 -module(emmap_load).
 
--export([classes/0, open/0, in_background/3, collect/1, kinds/0]).
--export([found/2, shortened/2, name/1, summary/1]).
+-export([classes/0, open/0, start/4, pushed/1, events/1, kinds/0, summary/1]).
+-export([found/2, shortened/2]).
 
 -import(emmap_test, [until/1]).
 -import(emmap_queue_face, [call/2]).
@@ -32,15 +32,21 @@ classes() ->
 open() ->
     persistent_term:put(?MODULE, maps:from_list([{O, handle(O, name(O))} || O <- objects()])).
 
-%% Worker I of this round, by the functions or by the daemon's own protocol ({plain, D}): it works
-%% until the daemon or a file fails.
-in_background(#{peer := Peer}, Face, {_Round, I} = Who) when I =< ?WORKERS ->
-    Self = self(),
-    Work = fun() -> work(Face, Who) end,
-    spawn_link(fun() -> Self ! {self(), peer:call(Peer, erlang, apply, [Work, []], infinity)} end).
+%% The workers of a round, half of them on a node with handles, half on one without the application.
+%% Each works until the daemon or a file fails.
+start(Functions, Plain, D, Round) ->
+    [in_background(Node, Face, {Round, I})
+     || {I, Node, Face} <- [{1, Functions, functions}, {2, Functions, functions},
+                            {3, Plain, {plain, D}}, {4, Plain, {plain, D}}]].
 
-collect(Worker) ->
-    receive {Worker, Events} -> Events after ?DEADLINE -> error(deadline) end.
+%% How much has been done: the items that were ever pushed.
+pushed(D) ->
+    maps:get(pushed, call(D, {info, name({default, queue})})).
+
+%% All that they were told, after their end.
+events(Workers) ->
+    lists:append([receive {Worker, Events} -> Events after ?DEADLINE -> error(deadline) end
+                  || Worker <- Workers]).
 
 %% What workers do.
 kinds() ->
@@ -138,6 +144,11 @@ by_message(D, _O, Id, Function, Args) ->
     call(D, list_to_tuple([Function, Id | Args])).
 
 %%% A worker.
+
+in_background(#{peer := Peer}, Face, Who) ->
+    Self = self(),
+    Work = fun() -> work(Face, Who) end,
+    spawn_link(fun() -> Self ! {self(), peer:call(Peer, erlang, apply, [Work, []], infinity)} end).
 
 work(Face, {Round, I} = Who) ->
     ok = until(fun() -> is_there(Face) end),
