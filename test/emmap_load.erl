@@ -8,7 +8,7 @@
 -module(emmap_load).
 
 -export([classes/0, open/0, start/4, pushed/1, events/1, kinds/0, summary/1]).
--export([found/2, shortened/2]).
+-export([ids/1, found/2, shortened/2]).
 
 -import(emmap_test, [until/1]).
 -import(emmap_queue_face, [call/2]).

@@ -9,7 +9,7 @@
 -export([start/1, stop/1]).
 -export([start_epmd/1, stop_epmd/1, epmd_names/1]).
 -export([daemon_path/0, daemon/1, daemon/2, daemon_args/2, start_daemon/2, await_ready/1]).
--export([stop_daemon/1, restart_daemon/1, kill_daemon/1, armed_kill/1]).
+-export([stop_daemon/1, restart_daemon/1, launch_again/1, kill_daemon/1, armed_kill/1]).
 -export([node/1, node/2, start_node/2, stop_node/1, application/1, on/2]).
 -export([unique/1, free_port/0, until/1, until/2, spin/1, in_parallel/1]).
 
@@ -143,8 +143,12 @@ armed_kill(#{program := Program}) ->
     end.
 
 %% The same daemon once more, after its end.
-restart_daemon(#{config := Config, options := Options}) ->
-    start_daemon(Config, Options).
+restart_daemon(Daemon) ->
+    await_ready(launch_again(Daemon)).
+
+%% The same, not yet ready, which it may never be.
+launch_again(#{config := Config, options := Options}) ->
+    start_program(Config, Options).
 
 %% A node that ends with the calling process; it works in a directory of its own. Options: node (its
 %% name; `nonode' has none), long, cookie, args, env, home, work (the directory), application

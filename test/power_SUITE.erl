@@ -66,6 +66,7 @@ cut(Round, Disk, Daemon = #{node := D}, Functions, Plain, Base) ->
     Events = emmap_load:events(Workers),
     [] = [Loss || {lost, _, Time} = Loss <- Events, Time < At],
     ok = emmap_disk:mount_again(Disk),
+    [ok = cut_again(Disk, Daemon, Plain) || Round rem 3 =:= 0, _ <- lists:seq(1, rand:uniform(3))],
     Next = emmap_test:restart_daemon(Daemon),
     ok = until(fun() -> on(Plain, fun() -> (catch call(D, ping)) =:= pong end) end),
     Found = on(Plain, fun() -> emmap_load:found(D, data_dir(Disk)) end),
@@ -73,6 +74,32 @@ cut(Round, Disk, Daemon = #{node := D}, Functions, Plain, Base) ->
     Lost = emmap_load_model:lost(Base, Events, Found),
     ct:pal("cut ~b: ~s; ~b not durable and lost", [Round, emmap_load:summary(Events), Lost]),
     {Next, on(Plain, fun() -> emmap_load:shortened(D, Found) end), Events, Lost}.
+
+%% The same while the daemon recovers what it finds, at its start or when all is opened.
+cut_again(Disk, #{node := D} = Daemon, Plain) ->
+    Cutter = emmap_disk:arm(Disk),
+    Next = emmap_test:launch_again(Daemon),
+    Opening = case rand:uniform(2) of
+        1 ->
+            none;
+        2 ->
+            _ = emmap_test:await_ready(Next),
+            spawn_monitor(fun() -> on(Plain, fun() -> catch emmap_load:ids(D) end) end)
+    end,
+    ok = emmap_test:spin(os:perf_counter(nanosecond) + rand:uniform(30000000)),
+    ok = emmap_disk:cut(Cutter),
+    ok = ended(Next),
+    ok = opened(Opening),
+    emmap_disk:mount_again(Disk).
+
+%% It may have ended by itself just before, with nothing to read.
+ended(#{program := Program}) ->
+    _ = catch emmap_program:signal(Program, "KILL"),
+    _ = emmap_program:await_exit(Program),
+    emmap_program:stop(Program).
+
+opened(none) -> ok;
+opened({_, Monitor}) -> receive {'DOWN', Monitor, process, _, _} -> ok end.
 
 pushed(Plain, D) ->
     on(Plain, fun() -> emmap_load:pushed(D) end).
