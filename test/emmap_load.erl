@@ -10,7 +10,7 @@
 -export([classes/0, open/0, start/4, pushed/1, events/1, kinds/0, summary/1]).
 -export([ids/1, found/2, shortened/2]).
 
--import(emmap_test, [until/1]).
+-import(emmap_test, [on/2, until/1]).
 -import(emmap_queue_face, [call/2]).
 
 -define(DEADLINE, 30000).
@@ -33,15 +33,21 @@ open() ->
     persistent_term:put(?MODULE, maps:from_list([{O, handle(O, name(O))} || O <- objects()])).
 
 %% The workers of a round, half of them on a node with handles, half on one without the application.
-%% Each works until the daemon or a file fails.
+%% Each works until the daemon or a file fails. All of them can: who has to wait for a connection
+%% first may not get it any more.
 start(Functions, Plain, D, Round) ->
+    ok = until(fun() -> on(Functions, fun() -> (catch emmap:ping()) =:= pong end) end),
+    Ids = on(Plain, fun() -> ids(D) end),
     [in_background(Node, Face, {Round, I})
      || {I, Node, Face} <- [{1, Functions, functions}, {2, Functions, functions},
-                            {3, Plain, {plain, D}}, {4, Plain, {plain, D}}]].
+                            {3, Plain, {plain, D, Ids}}, {4, Plain, {plain, D, Ids}}]].
 
 %% How much has been done: the items that were ever pushed.
 pushed(D) ->
-    maps:get(pushed, call(D, {info, name({default, queue})})).
+    case call(D, {info, name({default, queue})}) of
+        #{pushed := N} -> N;
+        {error, {limit, max_pending}} -> pushed(D) % others of this node are at work
+    end.
 
 %% All that they were told, after their end.
 events(Workers) ->
@@ -107,8 +113,7 @@ by_function({_, counters}, C, close, []) ->
 by_function(_O, H, Function, Args) ->
     apply(emmap, Function, [H | Args]).
 
-plain(D) ->
-    Ids = ids(D),
+plain(D, Ids) ->
     fun(O, Function, Args) ->
         try by_message(D, O, maps:get(O, Ids), Function, Args)
         catch exit:{Reason, _} -> {error, Reason}
@@ -151,15 +156,9 @@ in_background(#{peer := Peer}, Face, Who) ->
     spawn_link(fun() -> Self ! {self(), peer:call(Peer, erlang, apply, [Work, []], infinity)} end).
 
 work(Face, {Round, I} = Who) ->
-    ok = until(fun() -> is_there(Face) end),
-    Ask = case Face of functions -> functions(); {plain, D} -> plain(D) end,
+    Ask = case Face of functions -> functions(); {plain, D, Ids} -> plain(D, Ids) end,
     Kinds = list_to_tuple(kinds(case (Round + I) rem 2 of 0 -> pushes; 1 -> pops end)),
     work(Kinds, Ask, Who, 1, []).
-
-is_there(functions) ->
-    pong =:= (catch emmap:ping());
-is_there({plain, D}) ->
-    pong =:= (catch call(D, ping)).
 
 work(Kinds, Ask, Who, N, Events) ->
     Kind = one_of(Kinds),
@@ -182,7 +181,8 @@ often(Kinds) ->
     lists:append(lists:duplicate(4, Kinds ++ [inc, inc, update, page, page, word, word_atomic])).
 
 rarely() ->
-    [push_synced, pop_synced, inc_synced, page_synced, sync, bury, kick, big, create].
+    [push_synced, pop_synced, inc_synced, page_synced, sync, bury, kick, big, big_synced,
+     create].
 
 step(push, Ask, Class, Key) ->
     pushed(Class, Ask({Class, queue}, push, [item(Key)]), [Key]);
@@ -239,6 +239,13 @@ step(page_synced, Ask, Class, Key) ->
     synced(Ask, {Class, region}, [{pwrite, at(Place), bytes(Place, Key)}],
            fun([ok], At) -> [{wrote, Class, Place, value(Key), At}] end,
            [{perhaps_wrote, Class, Place, value(Key)}]);
+step(big_synced, Ask, Class, Key) ->
+    {big, _} = Place = place(big, Key),
+    Word = {pwrite, at(Place), <<(value(Key) - 1):64/little>>},
+    {Next, New} = synced(Ask, {Class, region}, [Word, {pwrite, at(Place), bytes(Place, Key)}],
+                         fun([ok, ok], At) -> [{wrote, Class, Place, value(Key), At}] end,
+                         [{perhaps_wrote, Class, Place, value(Key)}]),
+    {Next, [{perhaps_wrote, Class, Place, value(Key) - 1} | New]};
 step(sync, Ask, Class, _) ->
     Object = {Class, one_of({queue, counters, region})},
     Since = now_ns(),
@@ -361,7 +368,7 @@ words({word, _}) -> 1;
 words({big, _}) -> ?BIG div 8.
 
 value({{Round, _I}, N}) ->
-    Round bsl 32 + N.
+    Round bsl 32 + 2 * N.
 
 bytes(Place, Key) ->
     binary:copy(<<(value(Key)):64/little>>, words(Place)).

@@ -58,6 +58,7 @@ open(I) ->
 round(Round, Daemon = #{node := D}, Plain, Workers) ->
     Target = rand:uniform(400),
     Before = on(Plain, fun() -> pushed(D) end),
+    [ok = until(fun() -> on(Node, fun() -> answers(Q) end) end) || {Node, _, Q} <- Workers],
     Working = [in_background(Node, fun() -> work(Face, Q, {Round, I}) end)
                || {I, {Node, Face, Q}} <- lists:zip(lists:seq(1, length(Workers)), Workers)],
     ok = until(fun() -> on(Plain, fun() -> pushed(D) end) >= Before + Target end),
@@ -67,6 +68,10 @@ round(Round, Daemon = #{node := D}, Plain, Workers) ->
     ok = until(fun() -> on(Plain, fun() -> (catch call(D, ping)) =:= pong end) end),
     ok = until(fun() -> on(Plain, fun() -> is_at_rest(D) end) end),
     {Next, Events}.
+
+%% Who has to wait for a connection while others work may not get it any more.
+answers(Q) ->
+    is_list(element(2, Q(peek_many, [1]))).
 
 %% What was on its way to the dead letters is there.
 is_at_rest(D) ->
@@ -102,7 +107,6 @@ plain(D, Function, Args) ->
 %%% A worker: its events, until the daemon is lost.
 
 work(Face, Q, Who) ->
-    ok = until(fun() -> is_list(element(2, Q(peek_many, [1]))) end),
     work(list_to_tuple(kinds(Face)), Q, Who, 1, []).
 
 work(Kinds, Q, Who, N, Events) ->
