@@ -26,7 +26,7 @@
 -define(NEW, "new.").
 
 classes() ->
-    [default].
+    [default, sync].
 
 %% Handles of this node, for all lives of the daemon.
 open() ->
@@ -378,7 +378,9 @@ bytes(Place, Key) ->
 %% What the objects hold, and the names of the files that were made; those are removed. The calling
 %% process's node has the objects open from then on.
 found(D, Dir) ->
-    Objects = [{O, contents(D, O, Id)} || {O, Id} <- maps:to_list(ids(D))],
+    Ids = maps:to_list(ids(D)),
+    [#{durability := Class} = call(D, {info, Id}) || {{Class, _}, Id} <- Ids],
+    Objects = [{O, contents(D, O, Id)} || {O, Id} <- Ids],
     Dead = [{{Class, dead}, dead(D, Dir, dead_name(Class))} || Class <- classes()],
     maps:from_list([{new, new(D, Dir)} | Objects ++ Dead]).
 
