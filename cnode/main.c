@@ -14,6 +14,7 @@
 #include "proto/server.h"
 #include "sys/log.h"
 #include "sys/os.h"
+#include "sys/secret.h"
 #include "tools/tools.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_TAKEN = 3, EXIT_COOKIE = 4 };
@@ -23,7 +24,7 @@ enum { ON_TERM, ON_INT, ON_HUP, SIGNALS };
 struct daemon {
     struct options options;
     struct name name;
-    struct cookies cookies;
+    struct cookies *cookies;
     char data_dir[PATH_MAX];
     struct in_addr listen;
     uint16_t epmd_port;
@@ -206,7 +207,7 @@ static int read_peer_cookie(struct daemon *d, const char *option)
         fprintf(stderr, "emmapd: --peer-cookie %s: that is this node itself\n", node);
         return EXIT_USAGE;
     }
-    if (cookies_add(&d->cookies, &peer, option + len + 1, why_no_cookie))
+    if (cookies_add(d->cookies, &peer, option + len + 1, why_no_cookie))
         return EXIT_SUCCESS;
     fprintf(stderr, "emmapd: --peer-cookie %s: %s\n", node, why_no_cookie);
     return EXIT_COOKIE;
@@ -216,11 +217,21 @@ static int read_cookies(struct daemon *d)
 {
     char why[COOKIE_WHY];
     int exit_code = EXIT_SUCCESS;
-    if (!cookie_read(&d->cookies.general, d->options.cookie_file, why))
+    d->cookies = secret_new(sizeof *d->cookies);
+    if (d->cookies == NULL)
+        return say(EXIT_FAILED, "no memory for the cookie");
+    if (!cookie_read(&d->cookies->general, d->options.cookie_file, why))
         return say(EXIT_COOKIE, why);
     for (const char **c = d->options.peer_cookies; *c != NULL && exit_code == EXIT_SUCCESS; c++)
         exit_code = read_peer_cookie(d, *c);
     return exit_code;
+}
+
+static void forget_cookies(struct daemon *d)
+{
+    if (d->cookies != NULL)
+        cookies_fini(d->cookies);
+    secret_free(d->cookies, sizeof *d->cookies);
 }
 
 /* OK, or the exit code after the reason has been told. */
@@ -239,10 +250,14 @@ static int settle(struct daemon *d)
     if (!find_data_dir(d) || !find_allowed_paths(d))
         return EXIT_FAILED;
     log_set_level(d->options.log_level);
-    if (log_open(d->options.log_file))
-        return EXIT_SUCCESS;
-    fprintf(stderr, "emmapd: --log-file %s: %s\n", d->options.log_file, strerror(errno));
-    return EXIT_FAILED;
+    if (!log_open(d->options.log_file)) {
+        fprintf(stderr, "emmapd: --log-file %s: %s\n", d->options.log_file, strerror(errno));
+        return EXIT_FAILED;
+    }
+    if (secret_is_unlocked)
+        log_warning("the cookie's memory cannot be locked and might be swapped out: the limit on "
+                    "locked memory (ulimit -l) is too low");
+    return EXIT_SUCCESS;
 }
 
 static void watch_signals(struct daemon *d)
@@ -308,7 +323,7 @@ static bool open_node(struct daemon *d)
 {
     const struct options *o = &d->options;
     const struct node_options options = {.name = &d->name,
-                                         .cookies = &d->cookies,
+                                         .cookies = d->cookies,
                                          .listen = d->listen,
                                          .port = (uint16_t)o->port,
                                          .epmd_port = d->epmd_port,
@@ -360,7 +375,7 @@ int main(int argc, char **argv)
     int exit_code = settle(&d);
     if (exit_code == EXIT_SUCCESS)
         exit_code = run(&d);
-    cookies_fini(&d.cookies);
+    forget_cookies(&d);
     options_free(&d.options);
     return exit_code;
 }

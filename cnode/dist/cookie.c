@@ -12,22 +12,22 @@ static bool fail(char *why, const char *path, const char *what)
     return false;
 }
 
-/* One byte at a time, for what follows on standard input is not ours. */
+/* One byte at a time, for what follows on standard input is not ours; and into its place at once,
+ * so that no buffer keeps a copy. */
 static bool read_line(int fd, struct cookie *c, const char *path, char *why)
 {
-    uint8_t byte;
     c->len = 0;
     for (;;) {
-        const ssize_t n = read(fd, &byte, 1);
+        const ssize_t n = read(fd, c->bytes + c->len, 1);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return fail(why, path, strerror(errno));
-        if (n == 0 || byte == '\n')
+        if (n == 0 || c->bytes[c->len] == '\n')
             break;
         if (c->len == COOKIE_MAX)
             return fail(why, path, "the cookie is longer than 255 characters");
-        c->bytes[c->len++] = byte;
+        c->len++;
     }
     if (c->len > 0 && c->bytes[c->len - 1] == '\r')
         c->len--;
@@ -41,6 +41,8 @@ static bool is_private(int fd, const char *path, char *why)
         return fail(why, path, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return fail(why, path, "not a regular file");
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return fail(why, path, "it belongs to another user, neither to this one nor to root");
     if (st.st_mode & 077)
         return fail(why, path, "others than its owner may read or write it (chmod 400 it)");
     return true;
@@ -59,11 +61,9 @@ static bool expand(const char *path, char *full, char *why)
            fail(why, path, strerror(ENAMETOOLONG));
 }
 
-bool cookie_read(struct cookie *c, const char *path, char why[COOKIE_WHY])
+static bool read_file(struct cookie *c, const char *path, char *why)
 {
     char full[PATH_MAX];
-    if (strcmp(path, "-") == 0)
-        return read_line(STDIN_FILENO, c, "standard input", why);
     if (!expand(path, full, why))
         return false;
     const int fd = open(full, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -71,5 +71,14 @@ bool cookie_read(struct cookie *c, const char *path, char why[COOKIE_WHY])
         return fail(why, full, strerror(errno));
     const bool good = is_private(fd, full, why) && read_line(fd, c, full, why);
     close(fd);
+    return good;
+}
+
+bool cookie_read(struct cookie *c, const char *path, char why[COOKIE_WHY])
+{
+    const bool good = strcmp(path, "-") == 0 ? read_line(STDIN_FILENO, c, "standard input", why)
+                                             : read_file(c, path, why);
+    if (!good)
+        explicit_bzero(c, sizeof *c);
     return good;
 }

@@ -1,5 +1,7 @@
 #include "dist/cookies.h"
 
+#include "sys/secret.h"
+
 struct peer_cookie {
     struct name node;
     struct cookie cookie;
@@ -7,22 +9,28 @@ struct peer_cookie {
 
 bool cookies_add(struct cookies *c, const struct name *node, const char *path, char why[COOKIE_WHY])
 {
-    struct peer_cookie *longer = realloc(c->peers, (c->count + 1) * sizeof *longer);
+    const size_t size = c->count * sizeof *c->peers;
+    struct peer_cookie *longer = secret_new(size + sizeof *longer);
     if (longer == NULL) {
         snprintf(why, COOKIE_WHY, "no memory");
         return false;
     }
-    c->peers = longer;
     longer[c->count].node = *node;
-    if (!cookie_read(&longer[c->count].cookie, path, why))
+    if (!cookie_read(&longer[c->count].cookie, path, why)) {
+        secret_free(longer, size + sizeof *longer);
         return false;
+    }
+    if (c->count > 0)
+        memcpy(longer, c->peers, size);
+    secret_free(c->peers, size);
+    c->peers = longer;
     c->count++;
     return true;
 }
 
 void cookies_fini(struct cookies *c)
 {
-    free(c->peers);
+    secret_free(c->peers, c->count * sizeof *c->peers);
     c->peers = NULL;
     c->count = 0;
 }

@@ -7,7 +7,8 @@
 
 struct peer_cookie;
 
-/* All zero but `general`: no peer has its own. */
+/* All zero but `general`: no peer has its own. The peers' cookies are in memory for secrets;
+ * whoever has this struct sees to it that so is the general one (sys/secret.h). */
 struct cookies {
     struct cookie general;
     struct peer_cookie *peers;
@@ -18,6 +19,8 @@ struct cookies {
  * is wrong, and nothing has changed. */
 bool cookies_add(struct cookies *c, const struct name *node, const char *path,
                  char why[COOKIE_WHY]);
+
+/* cookies_fini wipes those of the peers. */
 void cookies_fini(struct cookies *c);
 
 /* Good until the next cookies_add. */

@@ -117,7 +117,20 @@ static void a_cookie_that_others_may_read_is_refused(void **state)
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         assert_false(reads("monster", modes[i]));
         assert_null(strstr(why, "monster"));
+        assert_int_equal(cookie.len, 0);
     }
+}
+
+/* Only root can give a file away: anybody else has just his own, and those of root. */
+static void a_cookie_of_another_user_is_refused(void **state)
+{
+    (void)state;
+    const bool root = geteuid() == 0;
+    assert_true(reads("monster", 0400));
+    assert_int_equal(chown(folder_file(dir, "cookie"), root ? 65534 : geteuid(), (gid_t)-1), 0);
+    assert_int_equal(cookie_read(&cookie, folder_file(dir, "cookie"), why), !root);
+    if (root)
+        assert_non_null(strstr(why, "another user"));
 }
 
 static void what_is_no_cookie_is_refused(void **state)
@@ -129,6 +142,8 @@ static void what_is_no_cookie_is_refused(void **state)
     assert_false(reads("", 0400));
     assert_false(reads("\n", 0400));
     assert_false(reads(text, 0400));
+    static const struct cookie wiped;
+    assert_memory_equal(&cookie, &wiped, sizeof wiped);
     text[255] = '\0';
     assert_true(reads(text, 0400) && is_cookie(text));
     assert_false(cookie_read(&cookie, folder_file(dir, "missing"), why));
@@ -233,6 +248,7 @@ int main(void)
         cmocka_unit_test(other_hosts_must_not_reach_us_unasked),
         cmocka_unit_test(a_cookie_is_the_first_line),
         cmocka_unit_test(a_cookie_that_others_may_read_is_refused),
+        cmocka_unit_test(a_cookie_of_another_user_is_refused),
         cmocka_unit_test(what_is_no_cookie_is_refused),
         cmocka_unit_test(a_cookie_of_standard_input_takes_its_line_only),
         cmocka_unit_test(our_pids_are_told_from_all_others),
