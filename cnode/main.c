@@ -342,6 +342,9 @@ static bool open_node(struct daemon *d)
 
 static int run(struct daemon *d)
 {
+    char why[EPMD_WHY];
+    if (!epmd_start(d->epmd_port, why))
+        return say(EXIT_FAILED, why);
     uv_loop_init(&d->loop);
     if (!open_server(d))
         return EXIT_FAILED;

@@ -1,5 +1,10 @@
 #include "dist/epmd.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sys/log.h"
@@ -35,9 +40,7 @@ struct epmd {
     uint64_t since;
     unsigned pause_ms;
     bool registered; /* at least once */
-    bool started;    /* one of our own */
     struct call *call;
-    uv_process_t *starter;
     uv_timer_t timer;
 };
 
@@ -49,6 +52,77 @@ uint16_t epmd_port(const char *text)
     const long port = strtol(text, &end, 10);
     return *text != '\0' && *end == '\0' && port > 0 && port <= UINT16_MAX ? (uint16_t)port : 0;
 }
+
+/* ---- starting one ---- */
+
+static struct sockaddr_in address_of(uint16_t port)
+{
+    return (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+/* Only where the host says so plainly: whatever else is wrong, registering will tell. */
+static bool nobody_listens(uint16_t port)
+{
+    const struct sockaddr_in there = address_of(port);
+    const struct timeval patience = {.tv_sec = ANSWER_MS / 1000};
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    const bool refused =
+        connect(fd, (const struct sockaddr *)&there, sizeof there) != 0 && errno == ECONNREFUSED;
+    close(fd);
+    return refused;
+}
+
+/* As erl does it. 0 or an errno. The new process gets none of our descriptors, for it outlives us,
+ * and SIGPIPE as we found it. */
+static int spawn_epmd(pid_t *pid)
+{
+    char *args[] = {"epmd", "-daemon", NULL};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t ignored;
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        posix_spawn_file_actions_addopen(&files, fd, "/dev/null", O_RDWR, 0);
+    os_keep_descriptors(STDERR_FILENO + 1);
+    sigemptyset(&ignored);
+    sigaddset(&ignored, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attributes, &ignored);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+    const int bad = posix_spawnp(pid, args[0], &files, &attributes, args, environ);
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&attributes);
+    return bad;
+}
+
+static bool has_begun(pid_t pid)
+{
+    int status;
+    pid_t ended;
+    do
+        ended = waitpid(pid, &status, 0);
+    while (ended < 0 && errno == EINTR);
+    return ended == pid && status == 0;
+}
+
+bool epmd_start(uint16_t epmd_at, char why[EPMD_WHY])
+{
+    pid_t pid;
+    if (!nobody_listens(epmd_at))
+        return true;
+    const int bad = spawn_epmd(&pid);
+    if (bad == 0 && has_begun(pid))
+        return true;
+    snprintf(why, EPMD_WHY, "none listens, and one cannot be started (epmd at 127.0.0.1:%u): %s",
+             epmd_at, bad != 0 ? strerror(bad) : "it ended at once");
+    return false;
+}
+
+/* ---- what is said ---- */
 
 /* length:16, ALIVE2_REQ, port:16, hidden node, TCP over IPv4, highest:16, lowest version:16,
  * length:16, name, no extra:16 */
@@ -81,6 +155,8 @@ enum epmd_answer epmd_answer(struct span bytes)
     return bytes.at[1] == 0 ? EPMD_ACCEPTED : EPMD_REFUSED;
 }
 
+/* ---- registering ---- */
+
 static void on_pause_over(uv_timer_t *timer);
 
 static void free_call(uv_handle_t *tcp)
@@ -104,10 +180,10 @@ static void try_later(struct epmd *e)
     e->pause_ms = e->pause_ms * 2 < LONGEST_PAUSE_MS ? e->pause_ms * 2 : LONGEST_PAUSE_MS;
 }
 
-static void give_up(struct epmd *e, const char *what, const char *reason)
+static void give_up(struct epmd *e, const char *reason)
 {
-    char why[256];
-    snprintf(why, sizeof why, "%s (epmd at 127.0.0.1:%u): %s", what, e->epmd_port, reason);
+    char why[EPMD_WHY];
+    snprintf(why, sizeof why, "cannot register (epmd at 127.0.0.1:%u): %s", e->epmd_port, reason);
     hang_up(e);
     uv_timer_stop(&e->timer);
     e->events->failed(e->arg, why);
@@ -117,7 +193,7 @@ static void give_up(struct epmd *e, const char *what, const char *reason)
 static void failed_once(struct epmd *e, const char *reason)
 {
     if (!e->registered && uv_now(e->loop) - e->since > PATIENCE_MS)
-        give_up(e, "cannot register", reason);
+        give_up(e, reason);
     else
         try_later(e);
 }
@@ -209,52 +285,6 @@ static void ask(struct epmd *e, struct call *c)
         failed_once(e, uv_strerror(bad));
 }
 
-static void free_starter(uv_handle_t *starter)
-{
-    free(starter);
-}
-
-static void forget_starter(struct epmd *e)
-{
-    if (e->starter != NULL)
-        uv_close((uv_handle_t *)e->starter, free_starter);
-    e->starter = NULL;
-}
-
-static void on_started(uv_process_t *starter, int64_t status, int signal)
-{
-    struct epmd *e = starter->data;
-    forget_starter(e);
-    if (status != 0 || signal != 0)
-        give_up(e, "none listens, and one cannot be started", "it ended at once");
-    else
-        try_later(e);
-}
-
-/* As erl does it. The new process gets none of our descriptors, for it outlives us. */
-static void start_epmd(struct epmd *e)
-{
-    char *args[] = {"epmd", "-daemon", NULL};
-    uv_stdio_container_t none[] = {
-        {.flags = UV_IGNORE}, {.flags = UV_IGNORE}, {.flags = UV_IGNORE}};
-    const uv_process_options_t options = {
-        .file = args[0], .args = args, .stdio = none, .stdio_count = 3, .exit_cb = on_started};
-    hang_up(e);
-    e->started = true;
-    e->starter = calloc(1, sizeof *e->starter);
-    if (e->starter == NULL) {
-        failed_once(e, "out of memory");
-        return;
-    }
-    e->starter->data = e;
-    os_keep_descriptors(3);
-    const int bad = uv_spawn(e->loop, e->starter, &options);
-    if (bad != 0) {
-        forget_starter(e);
-        give_up(e, "none listens, and one cannot be started", uv_strerror(bad));
-    }
-}
-
 static void on_connected(uv_connect_t *connect, int status)
 {
     struct call *c = connect->data;
@@ -263,8 +293,6 @@ static void on_connected(uv_connect_t *connect, int status)
         return;
     if (status == 0)
         ask(e, c);
-    else if (status == UV_ECONNREFUSED && !e->registered && !e->started)
-        start_epmd(e);
     else
         failed_once(e, uv_strerror(status));
 }
@@ -276,8 +304,7 @@ static void try_now(struct epmd *e)
         failed_once(e, "out of memory");
         return;
     }
-    struct sockaddr_in there;
-    uv_ip4_addr("127.0.0.1", e->epmd_port, &there);
+    const struct sockaddr_in there = address_of(e->epmd_port);
     uv_tcp_init(e->loop, &c->tcp);
     c->epmd = e;
     c->tcp.data = c;
@@ -322,6 +349,5 @@ static void free_epmd(uv_handle_t *timer)
 void epmd_close(struct epmd *e)
 {
     hang_up(e);
-    forget_starter(e);
     uv_close((uv_handle_t *)&e->timer, free_epmd);
 }

@@ -15,9 +15,15 @@ struct epmd_events {
     void (*failed)(void *arg, const char *why); /* the first time it could not be done at all */
 };
 
+/* epmd_start starts one where none listens at 127.0.0.1:epmd_at, and waits until it has gone its
+ * own way; before the loop runs, and before this process may start no program any more. False:
+ * there is none, and none can be started, `why` says why not. */
+enum { EPMD_WHY = 256 };
+bool epmd_start(uint16_t epmd_at, char why[EPMD_WHY]);
+
 /* epmd_open begins to register `alive` (the part of the name before the @) as a hidden node that
- * listens at `port`. Where no epmd listens at 127.0.0.1:epmd_at it starts one. After `taken` or
- * `failed` nothing more is tried. NULL without memory. `alive` must outlive it. */
+ * listens at `port`. After `taken` or `failed` nothing more is tried. NULL without memory. `alive`
+ * must outlive it. */
 struct epmd *epmd_open(uv_loop_t *loop, uint16_t epmd_at, const char *alive, uint16_t port,
                        const struct epmd_events *events, void *arg);
 
