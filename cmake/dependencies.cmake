@@ -1,9 +1,11 @@
-# Everything from outside, as imported targets: ei, uv, md (its MD5), xxhash, uthash; cmocka for the tests.
+# Everything from outside, as imported targets: ei, uv, md (its MD5), xxhash, uthash, seccomp where it is;
+# cmocka for the tests.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(uv REQUIRED IMPORTED_TARGET libuv)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 pkg_check_modules(md REQUIRED IMPORTED_TARGET libmd)
+pkg_check_modules(seccomp IMPORTED_TARGET libseccomp)
 
 find_program(ERL erl REQUIRED)
 if(NOT ERL_INTERFACE_DIR)

@@ -14,10 +14,11 @@
 #include "proto/server.h"
 #include "sys/log.h"
 #include "sys/os.h"
+#include "sys/sandbox.h"
 #include "sys/secret.h"
 #include "tools/tools.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_TAKEN = 3, EXIT_COOKIE = 4 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_TAKEN = 3, EXIT_COOKIE = 4, EXIT_ROOT = 5 };
 
 enum { ON_TERM, ON_INT, ON_HUP, SIGNALS };
 
@@ -133,7 +134,8 @@ static const struct node_events node_events = {
 
 /* ---- the beginning ---- */
 
-/* Files must never get the numbers 0 to 2, and one that nobody reads must not end us. */
+/* Files must never get the numbers 0 to 2, and one that nobody reads must not end us; what has no
+ * mode of its own is for nobody else. */
 static void prepare_process(void)
 {
     struct rlimit files;
@@ -143,6 +145,7 @@ static void prepare_process(void)
     if (fd >= 0)
         close(fd);
     signal(SIGPIPE, SIG_IGN);
+    umask(077);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
@@ -243,6 +246,9 @@ static int settle(struct daemon *d)
     d->epmd_port = epmd_port(getenv("ERL_EPMD_PORT"));
     if (d->epmd_port == 0)
         return say(EXIT_USAGE, "ERL_EPMD_PORT is no port");
+    if (geteuid() == 0 && !d->options.allow_root)
+        return say(EXIT_ROOT, "it must not run as root, who may do all on this host; start it as "
+                              "another user, or with --allow-root");
     const int bad = read_cookies(d);
     if (bad != EXIT_SUCCESS)
         return bad;
@@ -340,11 +346,27 @@ static bool open_node(struct daemon *d)
     return d->node != NULL;
 }
 
+/* Nothing that is done later needs more. */
+static void confine(const struct daemon *d)
+{
+    const struct sandbox sandbox = {.data_dir = d->data_dir,
+                                    .allowed = d->options.allow_paths,
+                                    .log_file = d->options.log_file,
+                                    .listen = (uint16_t)d->options.port,
+                                    .connect = d->epmd_port};
+    sandbox_no_new_privileges();
+    if (d->options.sandbox)
+        sandbox_enter(&sandbox);
+    else
+        log_notice("sandbox off, as told");
+}
+
 static int run(struct daemon *d)
 {
     char why[EPMD_WHY];
     if (!epmd_start(d->epmd_port, why))
         return say(EXIT_FAILED, why);
+    confine(d); /* threads inherit it, and the loop has some */
     uv_loop_init(&d->loop);
     if (!open_server(d))
         return EXIT_FAILED;

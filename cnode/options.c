@@ -72,6 +72,16 @@ const struct option_row option_rows[] = {
      .kind = OPTION_FLAG,
      .offset = AT(stop_on_eof),
      .help = "end when standard input is closed"},
+    {.name = "allow-root",
+     .kind = OPTION_FLAG,
+     .offset = AT(allow_root),
+     .help = "run also as root"},
+    {.name = "sandbox",
+     .argument = "on|off",
+     .initial = "on",
+     .kind = OPTION_SWITCH,
+     .offset = AT(sandbox),
+     .help = "let the kernel refuse what the daemon never does"},
     {.name = "max-frame",
      .argument = "BYTES",
      .initial = "67108864",
@@ -299,6 +309,16 @@ static bool take_number(struct options *o, const struct option_row *row, const c
     return true;
 }
 
+static bool take_switch(struct options *o, const struct option_row *row, const char *text,
+                        char *why)
+{
+    const bool on = strcmp(text, "on") == 0;
+    if (!on && strcmp(text, "off") != 0)
+        return bad(why, row, text, "on or off is due");
+    *(bool *)field(o, row) = on;
+    return true;
+}
+
 static bool append(struct options *o, const struct option_row *row, const char *text, char *why)
 {
     const char ***list = field(o, row);
@@ -340,6 +360,7 @@ static bool take(struct options *o, const struct option_row *row, const char *te
     case OPTION_PATHS: return take_path(o, row, text, why);
     case OPTION_COOKIES: return take_cookie(o, row, text, why);
     case OPTION_FLAG: *(bool *)field(o, row) = true; return true;
+    case OPTION_SWITCH: return take_switch(o, row, text, why);
     case OPTION_LEVEL:
         return log_level_named(text, field(o, row)) || bad(why, row, text, row->help);
     case OPTION_TEXT:

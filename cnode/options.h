@@ -16,6 +16,8 @@ struct options {
     const char *log_file;
     enum log_level log_level;
     bool any_file_system;
+    bool allow_root;
+    bool sandbox;
     bool stop_on_eof;
     uint64_t port;
     uint64_t max_frame;
@@ -48,6 +50,7 @@ enum option_kind {
     OPTION_TEXT,
     OPTION_NUMBER,
     OPTION_FLAG,
+    OPTION_SWITCH, /* on or off */
     OPTION_PATHS,
     OPTION_COOKIES,
     OPTION_LEVEL,

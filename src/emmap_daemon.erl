@@ -263,7 +263,8 @@ name_option(Node) ->
     end.
 
 mode_args(own, _) ->
-    ["--cookie-file", "-", "--stop-on-eof", "--adopt-journals"];
+    %% root's node has said by being root's that it may
+    ["--cookie-file", "-", "--stop-on-eof", "--allow-root", "--adopt-journals"];
 mode_args(shared, #{data_dir := Dir, cookie_file := File}) ->
     Cookie = case File of
                  default -> [];

@@ -607,7 +607,7 @@ own(Config) ->
 
 shared(Config) ->
     Daemon = list_to_atom(emmap_test:unique("shared") ++ "@localhost"),
-    [{daemon, shared}, {node, Daemon},
+    [{daemon, shared}, {node, Daemon}, {daemon_args, ["--allow-root"]},
      {cookie_file, filename:join(?config(dir, Config), "cookie")},
      {data_dir, filename:join(?config(dir, Config), "shared")}].
 

@@ -34,7 +34,7 @@ shared(Config, More) ->
     Node = list_to_atom(emmap_test:unique("emmapd") ++ "@localhost"),
     Dir = filename:join(proplists:get_value(dir, Config), emmap_test:unique("shared")),
     ok = file:make_dir(Dir),
-    [{daemon, shared}, {node, Node}, {data_dir, Dir},
+    [{daemon, shared}, {node, Node}, {data_dir, Dir}, {daemon_args, ["--allow-root"]},
      {cookie_file, filename:join(proplists:get_value(dir, Config), "cookie")} | More].
 
 shared_data(Environment) ->

@@ -8,13 +8,15 @@ config() ->
 an_own_daemon_ends_with_its_node_test() ->
     ?assertEqual(["--sname", "x@localhost", "--data-dir", "/d", "--log-level", "info",
                   "--allow-path", "/a", "--allow-path", <<"/b">>,
-                  "--cookie-file", "-", "--stop-on-eof", "--max-frame", "1000000"],
+                  "--cookie-file", "-", "--stop-on-eof", "--allow-root", "--adopt-journals",
+                  "--max-frame", "1000000"],
                  emmap_daemon:args(own, 'x@localhost', config())).
 
 a_shared_daemon_stays_test() ->
     Args = emmap_daemon:args(shared, 'x@127.0.0.1', (config())#{cookie_file => "/c"}),
     ?assertEqual(["--name", "x@127.0.0.1"], lists:sublist(Args, 2)),
     ?assertNot(lists:member("--stop-on-eof", Args)),
+    ?assertNot(lists:member("--allow-root", Args)),
     ?assert(lists:prefix(["--cookie-file", "/c", "--log-file", "/d/emmapd.log"],
                          lists:nthtail(10, Args))).
 

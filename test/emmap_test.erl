@@ -110,7 +110,7 @@ daemon_args(Config, #{node := Node, data_dir := DataDir} = Options) ->
         #{long := true} -> "--name";
         _ -> "--sname"
     end,
-    [Kind, atom_to_list(Node), "--data-dir", DataDir, "--stop-on-eof",
+    [Kind, atom_to_list(Node), "--data-dir", DataDir, "--stop-on-eof", "--allow-root",
      "--cookie-file", maps:get(cookie_file, Options, CookieFile) | maps:get(args, Options, [])].
 
 %% The orderly end: by SIGTERM, with status 0. What it has printed.

@@ -61,17 +61,31 @@ static struct sockaddr_in address_of(uint16_t port)
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
+/* Asks for the names that it knows, and passes over them: of one who says nothing epmd complains.
+ */
+static void be_polite(int fd)
+{
+    static const uint8_t request[] = {0, 1, 'n'};
+    char unused[512];
+    if (write(fd, request, sizeof request) == sizeof request)
+        while (read(fd, unused, sizeof unused) > 0)
+            continue;
+}
+
 /* Only where the host says so plainly: whatever else is wrong, registering will tell. */
 static bool nobody_listens(uint16_t port)
 {
     const struct sockaddr_in there = address_of(port);
-    const struct timeval patience = {.tv_sec = ANSWER_MS / 1000};
+    const struct timeval patience = {.tv_sec = 1};
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    const bool refused =
-        connect(fd, (const struct sockaddr *)&there, sizeof there) != 0 && errno == ECONNREFUSED;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    const bool connected = connect(fd, (const struct sockaddr *)&there, sizeof there) == 0;
+    const bool refused = !connected && errno == ECONNREFUSED;
+    if (connected)
+        be_polite(fd);
     close(fd);
     return refused;
 }

@@ -32,7 +32,8 @@ static void without_options_the_defaults_hold(void **state)
     assert_null(o.allow_paths[0]);
     assert_null(o.peer_cookies[0]);
     assert_int_equal(o.log_level, LOG_notice);
-    assert_false(o.stop_on_eof || o.any_file_system);
+    assert_false(o.stop_on_eof || o.any_file_system || o.allow_root);
+    assert_true(o.sandbox);
     assert_int_equal(o.max_frame, 64 * 1024 * 1024);
     assert_int_equal(o.max_unsent, 16 * 1024 * 1024);
     assert_int_equal(o.unsent_timeout, 30000);
@@ -72,6 +73,10 @@ static void values_are_taken(void **state)
     assert_string_equal(o.peer_cookies[0], "a@b=/c");
     assert_string_equal(o.peer_cookies[1], "ab@b==x");
     assert_null(o.peer_cookies[2]);
+    assert_int_equal(given("--sandbox=off", "--allow-root"), OPTIONS_RUN);
+    assert_true(!o.sandbox && o.allow_root);
+    assert_int_equal(given("--sandbox=off", "--sandbox=on"), OPTIONS_RUN);
+    assert_true(o.sandbox);
     assert_int_equal(given("--max-fr", "5000"), OPTIONS_RUN);
     assert_int_equal(o.max_frame, 5000);
 }
@@ -89,19 +94,13 @@ static void wrong_values_are_named(void **state)
     static const struct {
         const char *option, *value;
     } wrong[] = {
-        {"--port", "65536"},
-        {"--port", "-1"},
-        {"--port", "x"},
-        {"--port", "1 "},
-        {"--max-frame", "4095"},
-        {"--max-frame", "18446744073709551616"},
-        {"--allow-path", "a"},
-        {"--log-level", "loud"},
-        {"--max-objects", "0"},
-        {"--max-frame", "64k"},
-        {"--peer-cookie", "a@b"},
-        {"--peer-cookie", "a@b="},
-        {"--peer-cookie", "a=b@c"},
+        {"--port", "65536"},       {"--port", "-1"},
+        {"--port", "x"},           {"--port", "1 "},
+        {"--max-frame", "4095"},   {"--max-frame", "18446744073709551616"},
+        {"--allow-path", "a"},     {"--log-level", "loud"},
+        {"--max-objects", "0"},    {"--sandbox", "maybe"},
+        {"--max-frame", "64k"},    {"--peer-cookie", "a@b"},
+        {"--peer-cookie", "a@b="}, {"--peer-cookie", "a=b@c"},
         {"--peer-cookie", "=a@b"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

@@ -73,7 +73,10 @@ static int make_path(void **state)
 {
     (void)state;
     dir = folder_make();
-    old_path = strdup(getenv("PATH"));
+    const char *old = getenv("PATH");
+    if (old == NULL)
+        return -1;
+    old_path = strdup(old);
     return setenv("PATH", dir, 1);
 }
 
