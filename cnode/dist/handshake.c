@@ -4,6 +4,7 @@
 #include <md5.h>
 
 #include "proto/term.h"
+#include "sys/secret.h"
 
 enum {
     EXTENDED_REFERENCES = 0x4,
@@ -53,7 +54,8 @@ void handshake_digest(struct span cookie, uint32_t challenge, uint8_t digest[16]
     MD5Update(&md5, cookie.at, cookie.len);
     MD5Update(&md5, (const uint8_t *)digits, (size_t)n);
     MD5Final(digest, &md5);
-    explicit_bzero(&md5, sizeof md5); /* it has had the cookie */
+    explicit_bzero(&md5, sizeof md5); /* it has had the cookie, and so has its stack */
+    secret_wipe_stack();
 }
 
 bool handshake_agreed(const struct handshake *h, uint64_t flag)

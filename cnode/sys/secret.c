@@ -1,5 +1,6 @@
 #include "sys/secret.h"
 
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -33,4 +34,10 @@ void secret_free(void *at, size_t n)
         return;
     explicit_bzero(at, n);
     munmap(at, whole_pages(n));
+}
+
+__attribute__((noinline)) void secret_wipe_stack(void)
+{
+    uint8_t left_behind[2048];
+    explicit_bzero(left_behind, sizeof left_behind);
 }

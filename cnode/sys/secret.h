@@ -12,6 +12,10 @@ void *secret_new(size_t n);
 /* secret_free wipes them first. NULL is nothing. */
 void secret_free(void *at, size_t n);
 
+/* secret_wipe_stack wipes what functions that the caller has called before left behind in 2 KiB of
+ * the stack: of a library's copies nothing else can be got hold of. */
+void secret_wipe_stack(void);
+
 /* Are there pages that the limit on locked memory forbade to lock? The rest holds for them, too. */
 extern bool secret_is_unlocked;
 
