@@ -14,8 +14,9 @@ enum {
     DEFAULT_PORT = 4369,
     FIRST_PAUSE_MS = 50,
     LONGEST_PAUSE_MS = 5000,
-    PATIENCE_MS = 10000, /* for the first registration, all in all */
-    ANSWER_MS = 5000,    /* for one answer */
+    PATIENCE_MS = 10000,   /* for the first registration, all in all */
+    ANSWER_MS = 5000,      /* for one answer */
+    PATIENCE_ASKING_S = 1, /* for a first look whether it is there */
 };
 
 /* One connection to epmd. It frees itself when closed; `epmd` is NULL from hang_up on. */
@@ -61,14 +62,15 @@ static struct sockaddr_in address_of(uint16_t port)
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 }
 
-/* Asks for the names that it knows, and passes over them: of one who says nothing epmd complains.
+/* Asks for the names that it knows, and passes over them: of whoever says nothing epmd complains.
  */
 static void be_polite(int fd)
 {
     static const uint8_t request[] = {0, 1, 'n'};
     char unused[512];
+    const uint64_t end = uv_hrtime() + (uint64_t)PATIENCE_ASKING_S * 1000000000;
     if (write(fd, request, sizeof request) == sizeof request)
-        while (read(fd, unused, sizeof unused) > 0)
+        while (read(fd, unused, sizeof unused) > 0 && uv_hrtime() < end)
             continue;
 }
 
@@ -76,7 +78,7 @@ static void be_polite(int fd)
 static bool nobody_listens(uint16_t port)
 {
     const struct sockaddr_in there = address_of(port);
-    const struct timeval patience = {.tv_sec = 1};
+    const struct timeval patience = {.tv_sec = PATIENCE_ASKING_S};
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
