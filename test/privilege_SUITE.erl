@@ -197,6 +197,8 @@ every_kind_of_request_works_in_it(Config) ->
         {error, eacces} = call(D, {open, Outside, 0, 4096, [create, write]}),
         {ok, C, _} = call(D, {open_counters, "counters", 4}),
         {ok, 0} = call(D, {inc_counter, C, 3, 42}),
+        {ok, Durable, _} = call(D, {open_counters, "durable", 2, [{durability, sync}]}),
+        {ok, 0} = call(D, {inc_counter, Durable, 0}),
         {ok, Q, _} = call(D, {open_queue, "queue", 0, [{register, jobs}]}),
         [ok = call(D, {push, Q, binary:copy(<<N>>, 10000)}) || N <- lists:seq(1, 200)],
         [<<N, _:9999/binary>> = call(D, {pop, Q}) || N <- lists:seq(1, 200)],
