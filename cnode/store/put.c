@@ -7,12 +7,21 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words in files are li
 
 void (*put_watch)(const struct map *m, uint64_t pos, const void *from, size_t len);
 
-/* The store has been made: bytes that others cannot change meanwhile. */
+/* The journal has whole words, or a replay could leave one half of a store and half of another: a
+ * word that was stored later may be in the file already. */
+static enum err record(struct object *o, uint64_t pos, size_t len)
+{
+    const struct map *m = &o->map;
+    const uint64_t from = pos - pos % 8;
+    const uint64_t end = align_up(pos + len, 8) < m->size ? align_up(pos + len, 8) : m->size;
+    return journal_record(o->durable, from, m->at + from, (size_t)(end - from));
+}
+
 static enum err made(struct object *o, uint64_t pos, const void *bytes, size_t len)
 {
     if (put_watch != NULL)
         put_watch(&o->map, pos, bytes, len);
-    return o->durable == NULL ? OK : journal_record(o->durable, pos, bytes, len);
+    return o->durable == NULL || len == 0 ? OK : record(o, pos, len);
 }
 
 enum err put_bytes(struct object *o, uint64_t pos, const void *from, size_t len)

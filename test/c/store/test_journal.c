@@ -157,6 +157,47 @@ static void a_big_write_outlives_what_was_recorded_before(void **state)
     object_close(&r);
 }
 
+static void what_was_cut_off_does_not_come_back(void **state)
+{
+    (void)state;
+    struct object r;
+    static const uint8_t bytes[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    uint8_t seen[8];
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    assert_int_equal(region_write(&r, 5000, bytes, sizeof bytes), OK);
+    assert_int_equal(object_resize(&r, 4096), OK);
+    assert_int_equal(object_resize(&r, 8192), OK);
+    KILL(&r);
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    assert_int_equal(region_read(&r, 5000, seen, sizeof seen), OK);
+    assert_memory_equal(seen, ((uint8_t[8]){0}), sizeof seen);
+    object_close(&r);
+}
+
+/* A later store into a word may be in the file, and is not committed. */
+static void a_word_comes_back_as_a_whole(void **state)
+{
+    (void)state;
+    struct object r;
+    static const uint8_t bytes[2] = {7, 8};
+    int64_t old;
+    int64_t v;
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    assert_int_equal(region_write(&r, 6, bytes, sizeof bytes), OK);
+    commit(&r);
+    assert_int_equal(region_read_word(&r, 0, &v), OK);
+    assert_int_equal(region_word(&r, 0, WORD_XCHG, 0, -1, &old), OK);
+    KILL(&r);
+    start();
+    open_durable(&r, "r", OBJECT_REGION);
+    assert_int_equal(region_read_word(&r, 0, &old), OK);
+    assert_true(old == v || old == -1);
+    object_close(&r);
+}
+
 /* In a process of its own: killed before the n-th call of a first durable opening. */
 static bool opening_is_killed(unsigned n)
 {
@@ -825,6 +866,8 @@ int main(void)
         BOTH(a_durable_queue_survives),
         BOTH(big_writes_pass_the_journal),
         BOTH(a_big_write_outlives_what_was_recorded_before),
+        BOTH(what_was_cut_off_does_not_come_back),
+        BOTH(a_word_comes_back_as_a_whole),
         BOTH(without_attributes_nothing_is_durable),
         BOTH(what_cannot_be_synced_is_kept_for_its_next_opening),
         BOTH(what_cannot_be_synced_is_kept_for_the_next_life),
