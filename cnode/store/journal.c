@@ -728,21 +728,18 @@ static enum err replay_halves(struct halves *h, const struct paths *paths, char 
         e = halves_walk(h, &h->half[order[i]], NULL, NULL);
     if (e == OK)
         e = halves_check(h, why, &file, &offset);
-    return e == OK ? replay_all(h, paths, greatest) : e;
-}
-
-static bool is_empty(const struct halves *h)
-{
-    unsigned order[2];
-    return halves_in_order(h, order) == 1 && h->half[order[0]].end == h->limits->page;
+    if (e == OK)
+        e = replay_all(h, paths, greatest);
+    if (n > 0 && h->half[order[n - 1]].last_group > *greatest)
+        *greatest = h->half[order[n - 1]].last_group;
+    return e;
 }
 
 /* From here on groups go to a half that has none: its generation is not one more than the other's,
- * so that nothing of that counts. */
+ * so that nothing of that counts. Also where that which is found has none: its header may be in the
+ * cache only, if the last daemon could not sync it. */
 static enum err begin_anew(struct halves *h, uint64_t greatest)
 {
-    if (is_empty(h) && h->half[h->current].size == h->limits->half && !h->half[h->current].kept)
-        return OK;
     return halves_turn(h, 2, greatest + 1);
 }
 
@@ -849,6 +846,12 @@ enum err journal_start(struct journal *j, char why[JOURNAL_WHY])
     return e == ERR_ENOENT ? OK : e;
 }
 
+static bool is_empty(const struct halves *h)
+{
+    unsigned order[2];
+    return halves_in_order(h, order) == 1 && h->half[order[0]].end == h->limits->page;
+}
+
 static void stop_threads(struct journal *j)
 {
     if (!j->has_threads)
@@ -872,7 +875,7 @@ void journal_free(struct journal *j)
         return;
     stop_threads(j);
     /* an empty half is read in no time by the next daemon */
-    if (j->state == JOURNAL_READY && j->members == NULL)
+    if (j->state == JOURNAL_READY && j->members == NULL && !is_empty(&j->halves))
         (void)begin_anew(&j->halves, j->durable);
     DL_FOREACH_SAFE(j->members, d, next)
     member_free(d);
