@@ -105,6 +105,7 @@ static void fail_object(struct durable *d, const char *what)
     d->failed = true;
     pthread_mutex_unlock(&d->journal->lock);
     d->object->failed = true;
+    unsynced_note(d->object->map.fd);
     log_error("\"%s\": %s: it is read-only until it is opened again", d->name, what);
 }
 
@@ -989,6 +990,16 @@ static void undo_enter(struct durable *d)
         member_free(d);
 }
 
+static enum err sync_first(struct object *o)
+{
+    enum err e = o->kind == OBJECT_QUEUE ? OK : unsynced_mend(o->map.fd);
+    if (e == OK)
+        e = map_sync(&o->map);
+    if (e != OK)
+        unsynced_note(o->map.fd);
+    return e;
+}
+
 /* The journal knows it before the mark says so: whenever the end comes, the next start can take
  * the mark away. */
 enum err journal_join(struct journal *j, struct object *o, const char *path,
@@ -1000,7 +1011,7 @@ enum err journal_join(struct journal *j, struct object *o, const char *path,
     struct durable *d = member_new(j, o, path);
     if (d == NULL)
         return ERR_ENOMEM;
-    e = map_sync(&o->map);
+    e = sync_first(o);
     if (e == OK)
         e = enter(d);
     if (e != OK) {
