@@ -134,8 +134,9 @@ static const struct node_events node_events = {
 
 /* ---- the beginning ---- */
 
-/* Files must never get the numbers 0 to 2, and one that nobody reads must not end us; what has no
- * mode of its own is for nobody else. */
+/* Files must never get the numbers 0 to 2; neither a reader that is gone nor a file that must not
+ * grow any more (RLIMIT_FSIZE) may end us: these are errors of a call. What has no mode of its own
+ * is for nobody else. */
 static void prepare_process(void)
 {
     struct rlimit files;
@@ -145,6 +146,7 @@ static void prepare_process(void)
     if (fd >= 0)
         close(fd);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     umask(077);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;

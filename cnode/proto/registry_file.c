@@ -149,7 +149,7 @@ static enum err read_from(int fd, struct buf *text)
     uint8_t *to = st.st_size > REGISTRY_FILE_MOST ? NULL : buf_grow(text, (size_t)st.st_size);
     if (to == NULL)
         return ERR_ENOMEM;
-    const ssize_t n = os.read_at(fd, to, (size_t)st.st_size, 0);
+    const ssize_t n = os_read_all(fd, to, (size_t)st.st_size, 0);
     if (n < 0)
         return last_error();
     text->len += (size_t)n;
@@ -178,9 +178,8 @@ static enum err replace(int dir, const struct buf *text, bool *replaced)
     int fd = os.open_beneath(dir, fresh, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
         return last_error();
-    errno = ENOSPC; /* where only a part is written */
-    *replaced = os.write_at(fd, text->at, text->len, 0) == (ssize_t)text->len &&
-                os.sync_all(fd) == 0 && os.rename(dir, fresh, file) == 0;
+    *replaced = os_write_all(fd, text->at, text->len, 0) == 0 && os.sync_all(fd) == 0 &&
+                os.rename(dir, fresh, file) == 0;
     if (!*replaced || os.sync_all(dir) != 0)
         e = last_error();
     os.close(fd);

@@ -3,6 +3,7 @@
 #include "proto/lease.h"
 #include "proto/move.h"
 #include "proto/reply.h"
+#include "store/failed.h"
 #include "sys/guard.h"
 
 /* Left free behind each item, for the ends of lists and tuples and what a message has around; and
@@ -19,10 +20,8 @@ static enum err put_bytes_of(struct object *o, struct buf *out, struct span item
     uint8_t *to = buf_grow(out, item.len + SPARE);
     if (to == NULL)
         return ERR_MAX_FRAME;
-    if (!guard_copy(to, item.at, item.len)) {
-        o->failed = true;
-        return ERR_EIO;
-    }
+    if (!guard_copy(to, item.at, item.len))
+        return object_page_failed(o);
     if (term_check(span_of(to, item.len)) != item.len)
         return ERR_DAMAGED;
     out->len += item.len;

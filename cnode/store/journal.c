@@ -7,6 +7,7 @@
 
 #include <utlist.h>
 
+#include "store/failed.h"
 #include "store/replay.h"
 #include "sys/guard.h"
 #include "sys/log.h"
@@ -99,14 +100,12 @@ static bool has_failed(struct durable *d)
 }
 
 /* Who calls has it pinned, or has the object. */
-static void fail_object(struct durable *d, const char *what)
+static void fail_object(struct durable *d)
 {
     pthread_mutex_lock(&d->journal->lock);
     d->failed = true;
     pthread_mutex_unlock(&d->journal->lock);
-    d->object->failed = true;
-    unsynced_note(d->object->map.fd);
-    log_error("\"%s\": %s: it is read-only until it is opened again", d->name, what);
+    (void)object_sync_failed(d->object);
 }
 
 static void fail(struct journal *j, enum err why, const char *what)
@@ -145,7 +144,7 @@ static enum err sync_file(struct durable *d)
     const bool failed = has_failed(d);
     enum err e = failed ? ERR_EIO : map_sync(&d->object->map);
     if (e != OK && !failed)
-        fail_object(d, "fdatasync");
+        fail_object(d);
     pthread_mutex_unlock(&d->syncs);
     return e == OK ? OK : ERR_EIO;
 }
@@ -990,16 +989,6 @@ static void undo_enter(struct durable *d)
         member_free(d);
 }
 
-static enum err sync_first(struct object *o)
-{
-    enum err e = o->kind == OBJECT_QUEUE ? OK : unsynced_mend(o->map.fd);
-    if (e == OK)
-        e = map_sync(&o->map);
-    if (e != OK)
-        unsynced_note(o->map.fd);
-    return e;
-}
-
 /* The journal knows it before the mark says so: whenever the end comes, the next start can take
  * the mark away. */
 enum err journal_join(struct journal *j, struct object *o, const char *path,
@@ -1011,9 +1000,7 @@ enum err journal_join(struct journal *j, struct object *o, const char *path,
     struct durable *d = member_new(j, o, path);
     if (d == NULL)
         return ERR_ENOMEM;
-    e = sync_first(o);
-    if (e == OK)
-        e = enter(d);
+    e = map_sync(&o->map) == OK ? enter(d) : object_sync_failed(o);
     if (e != OK) {
         member_free(d);
         return e;

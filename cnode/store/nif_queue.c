@@ -42,6 +42,8 @@ static enum err fill(struct nif_queue *f, uint64_t end)
     while (f->to < end) {
         uint8_t *to = f->window.at + BEFORE + (f->to - f->from);
         const ssize_t n = os.read_at(f->fd, to, (size_t)(end - f->to), (off_t)f->to);
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
             return n == 0 ? ERR_NOT_QUEUE : last_error();
         f->to += (uint64_t)n;
@@ -143,7 +145,7 @@ enum err nif_queue_open(struct nif_queue *f, int fd, term_length *length)
 {
     uint8_t header[HEADER];
     struct stat st;
-    const ssize_t n = os.read_at(fd, header, sizeof header, 0);
+    const ssize_t n = os_read_all(fd, header, sizeof header, 0);
     if (n < 0 || os.fstat(fd, &st) != 0)
         return last_error();
     if (n < HEADER || is_ours(header))

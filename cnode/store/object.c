@@ -7,7 +7,9 @@
 
 #include "store/convert.h"
 #include "store/counter.h"
+#include "store/failed.h"
 #include "store/journal.h"
+#include "store/ownership.h"
 #include "store/queue.h"
 #include "sys/guard.h"
 #include "sys/os.h"
@@ -38,7 +40,7 @@ static enum err fill(const struct opening *o, int fd)
         return last_error();
     if (o->kind == OBJECT_COUNTERS) {
         counter_header(o->n, header);
-        if (os.write_at(fd, header, sizeof header, 0) != sizeof header)
+        if (os_write_all(fd, header, sizeof header, 0) != 0)
             return last_error();
     }
     enum err e = OK;
@@ -171,6 +173,8 @@ static enum err find(const struct paths *paths, struct opening *o)
     enum err e = find_or_make(paths, o);
     if (e == OK && !o->any_file_system && !os.is_local(o->fd))
         e = ERR_ENOTSUP;
+    if (e == OK && o->exist)
+        e = ownership_check(paths, o);
     if (e == OK && o->kind == OBJECT_QUEUE && o->exist)
         e = convert(paths, o);
     if (e == OK)
@@ -291,39 +295,17 @@ static enum err settle(struct object *object, struct opening *o)
     if (e == OK && o->write)
         e = map_allocate(&object->map);
     if (e == OK)
+        e = object_mend(object);
+    if (e == OK)
         e = fit(object, o, size);
     return e == OK ? populate(object, o) : e;
-}
-
-static const char owner_attribute[] = "user.emmap.owner";
-
-static void read_owner(struct opening *o)
-{
-    const ssize_t n = os.get_attribute(o->fd, owner_attribute, o->owner, sizeof o->owner - 1);
-    o->owner[n > 0 ? n : 0] = '\0';
-}
-
-/* The lock does not tell whose it is: the attribute does, where there are attributes. */
-static enum err lock(struct opening *o, bool alone)
-{
-    if (o->sharing != MAP_OF_FILE)
-        return OK;
-    if ((alone ? os.lock_exclusive : os.lock_shared)(o->fd) != 0) {
-        enum err e = last_error();
-        if (e == ERR_LOCKED)
-            read_owner(o);
-        return e;
-    }
-    if (alone && o->node != NULL)
-        (void)os.set_attribute(o->fd, owner_attribute, o->node, strlen(o->node));
-    return OK;
 }
 
 /* Who has the file open tells more than whose journal it needs. */
 static enum err claim(struct opening *o)
 {
     enum err e = journal_claim(o->journal, o->fd, o->needs);
-    return e == ERR_NEEDS_JOURNAL && lock(o, false) == ERR_LOCKED ? ERR_LOCKED : e;
+    return e == ERR_NEEDS_JOURNAL && ownership_lock(o, false) == ERR_LOCKED ? ERR_LOCKED : e;
 }
 
 /* The kind that an opening by name finds is not known before the file is mapped. */
@@ -334,7 +316,7 @@ static enum err map_file(struct object *opened, struct opening *o)
     if (e == OK && o->fd >= 0)
         e = claim(o);
     if (e == OK)
-        e = lock(o, o->kind == OBJECT_QUEUE || o->durable);
+        e = ownership_lock(o, o->kind == OBJECT_QUEUE || o->durable);
     if (e == OK && o->fd >= 0 && os.fstat(o->fd, &st) != 0)
         e = last_error();
     if (e != OK) {
@@ -348,10 +330,19 @@ static enum err map_file(struct object *opened, struct opening *o)
         return e;
     o->kind = OBJECT_QUEUE;
     o->fd = fd;
-    e = lock(o, true);
+    e = ownership_lock(o, true);
     o->fd = -1;
     if (e != OK)
         map_close(&opened->map);
+    return e;
+}
+
+/* Also when it is closed again nothing more is stored. */
+static enum err mend_queue(struct object *object)
+{
+    const enum err e = object_mend(object);
+    if (e != OK)
+        object->failed = true;
     return e;
 }
 
@@ -365,12 +356,13 @@ static enum err join(struct object *object, struct opening *o)
 }
 
 /* Another program's stores would be undone by a replay. */
-static enum err lock_alone(const struct object *object, struct opening *o)
+static enum err lock_alone(struct object *object, struct opening *o)
 {
     const int fd = o->fd;
     o->fd = object->map.fd;
-    enum err e = lock(o, true);
+    enum err e = ownership_lock(o, true);
     o->fd = fd;
+    object->owned |= o->owned;
     return e;
 }
 
@@ -384,7 +376,7 @@ static enum err become_durable(struct object *object, struct opening *o)
         return e;
     e = join(object, o);
     if (e != OK)
-        (void)os.lock_shared(object->map.fd);
+        ownership_share(object);
     return e;
 }
 
@@ -394,7 +386,7 @@ enum err object_relax(struct object *object)
         return OK;
     enum err e = object->failed ? ERR_EIO : journal_leave(object);
     if (e == OK)
-        (void)os.lock_shared(object->map.fd);
+        ownership_share(object);
     return e;
 }
 
@@ -417,6 +409,8 @@ static enum err settle_queue(struct object *object, struct opening *o)
     if (!queue_is_one(&object->map))
         return o->in_use ? ERR_LOCKED : ERR_NOT_QUEUE;
     enum err e = queue_open(object, &queue_limits, o->path, o->now_ms, o->why);
+    if (e == OK)
+        e = mend_queue(object);
     return e == OK ? configure(object, o) : e;
 }
 
@@ -424,6 +418,10 @@ static enum err attach_new(struct object *object, struct opening *o)
 {
     *object = (struct object){.kind = o->kind, .dev = o->dev, .ino = o->ino, .map.fd = -1};
     enum err e = map_file(object, o);
+    object->kind = o->kind; /* by name it is known only now */
+    object->owned = o->owned;
+    if (e == OK && o->sharing != MAP_MEMORY)
+        object->name = strdup(o->path);
     if (e == OK)
         e = o->kind == OBJECT_QUEUE ? settle_queue(object, o) : settle(object, o);
     object->kind = o->kind;
@@ -441,7 +439,10 @@ static enum err settle_queue_again(struct object *object, struct opening *o)
         return ERR_KIND_QUEUE;
     if (object->kind != OBJECT_QUEUE)
         return object->kind == OBJECT_COUNTERS ? ERR_KIND_COUNTERS : ERR_KIND_REGION;
-    enum err e = object->failed ? queue_recover(object, o->now_ms, o->why) : OK;
+    const bool failed = object->failed;
+    enum err e = failed ? queue_recover(object, o->now_ms, o->why) : OK;
+    if (e == OK && failed)
+        e = mend_queue(object);
     return e == OK ? configure(object, o) : e;
 }
 
@@ -461,7 +462,7 @@ static enum err settle_again(struct object *object, struct opening *o)
 static enum err allow_writes(struct object *object, struct opening *o)
 {
     const int fd = o->fd;
-    enum err e = lock(o, false);
+    enum err e = ownership_lock(o, false);
     if (e != OK)
         return e;
     o->fd = -1;
@@ -508,7 +509,9 @@ void object_close(struct object *object)
         queue_close(object);
     if (object->durable != NULL)
         (void)journal_leave(object);
+    ownership_end(object);
     map_close(&object->map);
+    free(object->name);
     *object = (struct object){.kind = OBJECT_CLOSED, .map.fd = -1};
 }
 
@@ -524,7 +527,7 @@ static enum err resize_durable(struct object *object, uint64_t size)
 {
     enum err e = size < object->map.size ? journal_floor(object->durable) : OK;
     if (e == OK)
-        e = map_resize(&object->map, size);
+        e = object_grown(object, map_resize(&object->map, size));
     return e == OK ? journal_sync_file(object->durable) : e;
 }
 
@@ -533,7 +536,8 @@ enum err object_resize(struct object *object, uint64_t size)
     enum err e = object_writable(object);
     if (e != OK)
         return e;
-    return object->durable != NULL ? resize_durable(object, size) : map_resize(&object->map, size);
+    return object->durable != NULL ? resize_durable(object, size)
+                                   : object_grown(object, map_resize(&object->map, size));
 }
 
 enum err object_back(struct object *object, uint64_t pos, uint64_t len)
@@ -550,10 +554,7 @@ enum err object_sync(struct object *object)
         return queue_sync(object);
     if (object->durable != NULL)
         return journal_wait(object_journal(object), object_group(object));
-    enum err e = map_sync(&object->map);
-    if (e != OK)
-        object->failed = true; /* what the disk has is unknown now: no second try */
-    return e != OK ? ERR_EIO : OK;
+    return map_sync(&object->map) == OK ? OK : object_sync_failed(object);
 }
 
 bool object_pass(struct object *object, uint64_t len)

@@ -22,7 +22,10 @@ struct object {
     struct map map;
     dev_t dev; /* of a file that is mapped for all; else 0, 0 */
     ino_t ino;
+    bool owned;              /* the file's attribute names us */
+    char *name;              /* for the log; NULL: none */
     atomic_bool failed;      /* a page or a sync failed: read-only until the next opening */
+    bool cannot_grow;        /* and the log has told so */
     uint64_t count;          /* counters */
     struct queue *queue;     /* of a queue */
     struct durable *durable; /* NULL: default */
@@ -58,6 +61,7 @@ struct opening {
     size_t header_len;
     char why[160];        /* with ERR_DAMAGED */
     char owner[128];      /* with ERR_LOCKED: who holds the file, or the journal; "": unknown */
+    bool owned;           /* the lock is exclusive, and the file's attribute tells whose */
     char needs[PATH_MAX]; /* with ERR_NEEDS_JOURNAL: which */
 };
 

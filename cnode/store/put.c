@@ -33,6 +33,26 @@ enum err put_bytes(struct object *o, uint64_t pos, const void *from, size_t len)
     return made(o, pos, from, len);
 }
 
+/* Compared and exchanged, since adding nothing may be compiled into a load. Where the exchange
+ * fails somebody else has stored into the page just now. */
+static void again_touch(void *arg)
+{
+    uint8_t *byte = arg;
+    uint8_t v = __atomic_load_n(byte, __ATOMIC_SEQ_CST);
+    __atomic_compare_exchange_n(byte, &v, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+enum err put_again(struct object *o, uint64_t pos)
+{
+    struct map *m = &o->map;
+    must(m->writable && pos < m->size);
+    if (!guard_run(again_touch, m->at + pos))
+        return ERR_EIO;
+    if (put_watch != NULL)
+        put_watch(m, pos, m->at + pos, 1);
+    return OK;
+}
+
 struct change {
     int64_t *word;
     enum word_op op;

@@ -16,6 +16,10 @@ enum word_op { WORD_ADD, WORD_SUB, WORD_AND, WORD_OR, WORD_XOR, WORD_XCHG, WORD_
 enum err put_word(struct object *o, uint64_t pos, enum word_op op, int64_t expected, int64_t v,
                   int64_t *old);
 
+/* put_again stores the byte at pos once more, as it is: its page is to be written to the disk. One
+ * atomic operation, also towards other programs. */
+enum err put_again(struct object *o, uint64_t pos);
+
 /* Tests may watch every store, as it is made: bytes at a position of a mapping. */
 extern void (*put_watch)(const struct map *m, uint64_t pos, const void *from, size_t len);
 

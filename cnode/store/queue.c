@@ -1,4 +1,5 @@
 /* Changes of a queue: pushes, what becomes of items, options. */
+#include "store/failed.h"
 #include "store/journal.h"
 #include "store/queue_inside.h"
 #include "sys/guard.h"
@@ -17,13 +18,14 @@ const struct queue_limits queue_limits = {.granule = 64 << 10,
                                           .punch_ms = 1000,
                                           .punch_run = 16};
 
+const char *queue_name(const struct object *o)
+{
+    return o->queue->name;
+}
+
 enum err queue_failed(struct object *o)
 {
-    if (!atomic_exchange(&o->failed, true))
-        log_error("queue \"%s\": a page of the file cannot be used; it is read-only until it is "
-                  "opened again",
-                  o->queue->name);
-    return ERR_EIO;
+    return object_page_failed(o);
 }
 
 /* Linux tells of a write that failed once, to whoever asks first: the next one is told only when
@@ -34,9 +36,8 @@ enum err queue_sync(struct object *o)
     if (o->durable != NULL)
         return journal_wait(object_journal(o), journal_group(o->durable));
     pthread_mutex_lock(&q->syncs);
-    if (!o->failed && map_sync(&o->map) != OK && !atomic_exchange(&o->failed, true))
-        log_error("queue \"%s\": cannot be synced; it is read-only until it is opened again",
-                  q->name);
+    if (!o->failed && map_sync(&o->map) != OK)
+        (void)object_sync_failed(o);
     const bool failed = o->failed;
     pthread_mutex_unlock(&q->syncs);
     return failed ? ERR_EIO : OK;

@@ -96,6 +96,9 @@ enum err queue_open(struct object *o, const struct queue_limits *limits, const c
  * are forgotten. No checkpoint is under way. As queue_open. */
 enum err queue_recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY]);
 
+/* As it was given to queue_open, for the log. */
+const char *queue_name(const struct object *o);
+
 /* queue_close ends with a checkpoint, if it can be changed, and frees the queue; the mapping
  * stays. No checkpoint is under way. May wait. */
 void queue_close(struct object *o);

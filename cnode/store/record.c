@@ -1,4 +1,5 @@
 /* One record: reading and checking it, its state word, and how it comes into the file. */
+#include "store/failed.h"
 #include "store/queue_inside.h"
 #include "sys/guard.h"
 #include "sys/hash.h"
@@ -196,7 +197,8 @@ static enum err back(struct object *o, uint32_t count, uint32_t *granule)
     const struct queue *q = o->queue;
     const uint64_t size = q->limits->granule;
     enum err e = object_back(o, *granule * size, count * size);
-    return is_no_space(e) && space_find_backed(&q->space, count, granule) ? OK : e;
+    const bool elsewhere = is_no_space(e) && space_find_backed(&q->space, count, granule);
+    return object_grown(o, elsewhere ? OK : e);
 }
 
 /* Free granules that have their space on the disk. */

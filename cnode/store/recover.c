@@ -16,7 +16,7 @@ static const struct turn patient = {.may_wait = true};
 
 static bool write_at(int fd, const void *from, size_t len, uint64_t at)
 {
-    return os.write_at(fd, from, len, (off_t)at) == (ssize_t)len;
+    return os_write_all(fd, from, len, (off_t)at) == 0;
 }
 
 static struct superblock superblock_of(const struct queue *q)

@@ -1,12 +1,11 @@
 #include "store/region.h"
 
+#include "store/failed.h"
 #include "sys/guard.h"
 
 static enum err noted(struct object *object, enum err e)
 {
-    if (e == ERR_EIO)
-        object->failed = true;
-    return e;
+    return e == ERR_EIO ? object_page_failed(object) : e;
 }
 
 bool region_has(const struct object *object, uint64_t pos, uint64_t len)

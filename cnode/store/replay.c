@@ -8,7 +8,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
-#include "store/object.h"
+#include "store/failed.h"
 #include "sys/log.h"
 #include "sys/os.h"
 
@@ -76,54 +76,11 @@ static enum err write_all(int fd, struct span bytes, uint64_t at)
     return OK;
 }
 
-/* --- what a failed sync has left ---------------------------------------------------------------
- */
-
-#define UNSYNCED_ATTRIBUTE "user.emmap.failed"
-
-void unsynced_note(int fd)
-{
-    (void)os.set_attribute(fd, UNSYNCED_ATTRIBUTE, "1", 1);
-}
-
-static enum err write_again(int fd, uint8_t *bytes, size_t most)
-{
-    uint64_t at = 0;
-    enum err e = OK;
-    while (e == OK) {
-        const ssize_t n = os.read_at(fd, bytes, most, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0 ? OK : last_error();
-        e = write_all(fd, span_of(bytes, (size_t)n), at);
-        at += (uint64_t)n;
-    }
-    return e;
-}
-
-enum err unsynced_mend(int fd)
-{
-    enum { PIECE = 256 << 10 };
-    char value;
-    if (os.get_attribute(fd, UNSYNCED_ATTRIBUTE, &value, sizeof value) < 0)
-        return errno == ENODATA || errno == ENOTSUP ? OK : last_error();
-    uint8_t *bytes = malloc(PIECE);
-    if (bytes == NULL)
-        return ERR_ENOMEM;
-    enum err e = write_again(fd, bytes, PIECE);
-    free(bytes);
-    if (e == OK && os.sync(fd) != 0)
-        e = last_error();
-    return e == OK && os.remove_attribute(fd, UNSYNCED_ATTRIBUTE) != 0 ? last_error() : e;
-}
-
 /* --- the objects of the journal -------------------------------------------------------------- */
 
 struct member {
     UT_hash_handle hh; /* by serial */
     uint32_t serial;
-    uint64_t kind;   /* of object */
     uint64_t floor;  /* records of earlier groups count no more */
     unsigned halves; /* with records of it: a bit each */
     bool closed;
@@ -198,8 +155,6 @@ static enum err learn(void *arg, const struct entry_view *v)
     if (m == NULL)
         return OK;
     m->halves |= r->source->bit;
-    if (v->fields.kind == ENTRY_OPEN)
-        m->kind = v->fields.offset;
     if (v->fields.kind == ENTRY_FLOOR && v->fields.offset > m->floor)
         m->floor = v->fields.offset;
     m->closed |= v->fields.kind == ENTRY_CLOSE;
@@ -285,15 +240,12 @@ static void settle(struct member *m)
 {
     if (m->fd < 0 || m->failed != OK)
         return;
-    enum err e = m->kind != OBJECT_QUEUE ? unsynced_mend(m->fd) : OK;
-    if (e == OK && os.sync(m->fd) != 0)
-        e = last_error();
-    if (e != OK) {
-        unsynced_note(m->fd);
-        fail(m, e, "fdatasync");
+    if (os.sync(m->fd) != 0) {
+        fail(m, last_error(), "fdatasync");
+        failed_mark(m->fd, "replay: fdatasync");
         return;
     }
-    e = mark_remove(m->fd);
+    const enum err e = mark_remove(m->fd);
     if (e != OK)
         fail(m, e, "fremovexattr");
 }

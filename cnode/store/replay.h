@@ -20,13 +20,6 @@ enum err mark_read(int fd, struct mark *m);
 enum err mark_write(int fd, const struct mark *m);
 enum err mark_remove(int fd);
 
-/* After a failed sync the cache may call pages clean that the disk does not have. unsynced_note
- * says so in an attribute of the file, which lives as long as the cache; unsynced_mend stores every
- * byte of such a file again, before it is synced the next time. Not for queues, which do that with
- * what they accept. */
-void unsynced_note(int fd);
-enum err unsynced_mend(int fd);
-
 /* replay_all stores everything that counts of all objects; their files are plain afterwards. An
  * object whose file cannot be written keeps its records; one whose file is no more loses them; both
  * are told to the log. `greatest` group number, 0: none. */

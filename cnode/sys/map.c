@@ -17,11 +17,6 @@ static uint64_t most_of_one = UINT64_MAX;
 static uint64_t most_of_all = UINT64_MAX;
 static atomic_uint_fast64_t charged_to_all;
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 /* --- what may be mapped ---------------------------------------------------------------------- */
 
 void map_limit(uint64_t one, uint64_t all)
@@ -88,7 +83,7 @@ static enum err map_pages(const struct map *m, uint8_t *at, uint64_t from, uint6
     const int source = file ? 0 : MAP_ANONYMOUS | MAP_NORESERVE;
     void *mapped = os.map(at + from, to - from, protection(m), sharing | source | MAP_FIXED,
                           file ? m->fd : -1, file ? (off_t)from : 0);
-    return mapped == MAP_FAILED ? last_error() : OK;
+    return mapped == MAP_FAILED ? os_error("mmap") : OK;
 }
 
 /* Gives pages back to the reservation: touching them is a fault again. Where the host has no
@@ -100,14 +95,21 @@ static void unmap_pages(const struct map *m, uint64_t from, uint64_t to)
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
+static enum err check_size(uint64_t size)
+{
+    errno = EFBIG;
+    return size > size_most ? os_error("mmap") : OK;
+}
+
 static enum err reserve(uint64_t size, uint8_t **at, uint64_t *reserved)
 {
-    if (size > size_most)
-        return ERR_EFBIG;
+    enum err e = check_size(size);
+    if (e != OK)
+        return e;
     uint64_t len = align_up(size * 4 > reserve_least ? size * 4 : reserve_least, PAGE);
     void *mapped = os.map(NULL, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapped == MAP_FAILED)
-        return last_error();
+        return os_error("mmap");
     *at = mapped;
     *reserved = len;
     return OK;
@@ -156,7 +158,7 @@ static enum err allocate(const struct map *m, uint64_t from, uint64_t to)
 {
     if (from >= to || os.allocate(m->fd, (off_t)from, (off_t)(to - from)) == 0)
         return OK;
-    return last_error();
+    return os_error("fallocate");
 }
 
 enum err map_allocate(struct map *m)
@@ -165,7 +167,7 @@ enum err map_allocate(struct map *m)
     if (m->sharing != MAP_OF_FILE)
         return OK;
     if (os.fstat(m->fd, &st) != 0)
-        return last_error();
+        return os_error("fstat");
     const bool whole = (uint64_t)st.st_blocks * 512 >= m->size;
     return whole ? OK : allocate(m, 0, m->size);
 }
@@ -231,7 +233,7 @@ static enum err grow_file(struct map *m, uint64_t size)
 {
     struct stat st;
     if (os.fstat(m->fd, &st) != 0)
-        return last_error();
+        return os_error("fstat");
     enum err e = allocate(m, m->size, size);
     if (e == OK)
         e = map_more(m, size);
@@ -264,9 +266,9 @@ static enum err grow_memory(struct map *m, uint64_t size)
 
 static enum err grow(struct map *m, uint64_t size)
 {
-    if (size > size_most)
-        return ERR_EFBIG;
-    enum err e = charge(m, size);
+    enum err e = check_size(size);
+    if (e == OK)
+        e = charge(m, size);
     if (e == OK)
         e = m->sharing == MAP_OF_FILE ? grow_file(m, size) : grow_memory(m, size);
     if (e != OK)
@@ -284,7 +286,7 @@ static void forget(struct map *m, uint64_t size)
 static enum err shrink(struct map *m, uint64_t size)
 {
     if (m->sharing == MAP_OF_FILE && os.truncate(m->fd, (off_t)size) != 0)
-        return last_error();
+        return os_error("ftruncate");
     forget(m, size);
     return OK;
 }
@@ -329,14 +331,14 @@ enum err map_sync(struct map *m)
 {
     if (m->sharing != MAP_OF_FILE || os.sync(m->fd) == 0)
         return OK;
-    return last_error();
+    return os_error("fdatasync");
 }
 
 enum err map_write_back(struct map *m)
 {
     if (m->sharing != MAP_OF_FILE || os.write_back(m->fd) == 0)
         return OK;
-    return last_error();
+    return os_error("sync_file_range");
 }
 
 static int64_t now_ms(void)

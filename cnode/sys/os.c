@@ -4,11 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -113,6 +116,59 @@ static int linux_lock_exclusive(int fd)
     return fcntl(fd, F_OFD_SETLK, &whole);
 }
 
+static ssize_t linux_write_direct(int fd, const void *bytes, size_t n, off_t offset)
+{
+    const int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT) != 0)
+        return -1;
+    const ssize_t written = pwrite(fd, bytes, n, offset);
+    const int number = errno;
+    (void)fcntl(fd, F_SETFL, flags);
+    errno = number;
+    return written;
+}
+
+static int linux_next_unwritten(int fd, off_t from, off_t *offset, off_t *len)
+{
+    enum { AT_ONCE = 64 };
+    union {
+        struct fiemap map;
+        uint8_t room[sizeof(struct fiemap) + AT_ONCE * sizeof(struct fiemap_extent)];
+    } ask;
+    uint64_t at = (uint64_t)from;
+    for (;;) {
+        memset(&ask, 0, sizeof ask);
+        ask.map.fm_start = at;
+        ask.map.fm_length = FIEMAP_MAX_OFFSET - at;
+        ask.map.fm_extent_count = AT_ONCE;
+        if (ioctl(fd, FS_IOC_FIEMAP, &ask.map) != 0) {
+            errno = errno == ENOTTY ? ENOTSUP : errno;
+            return -1;
+        }
+        for (uint32_t i = 0; i < ask.map.fm_mapped_extents; i++) {
+            const struct fiemap_extent *e = &ask.map.fm_extents[i];
+            const uint64_t end = e->fe_logical + e->fe_length;
+            const uint64_t begin = e->fe_logical > at ? e->fe_logical : at;
+            if ((e->fe_flags & FIEMAP_EXTENT_UNWRITTEN) != 0 && begin < end) {
+                *offset = (off_t)begin;
+                *len = (off_t)(end - begin);
+                return 1;
+            }
+            at = end;
+            if ((e->fe_flags & FIEMAP_EXTENT_LAST) != 0)
+                return 0;
+        }
+        if (ask.map.fm_mapped_extents == 0)
+            return 0;
+    }
+}
+
+static int linux_locked_alone(int fd)
+{
+    struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type == F_WRLCK;
+}
+
 static int linux_punch(int fd, off_t offset, off_t len)
 {
     return fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
@@ -199,9 +255,12 @@ struct os os = {
     .sync = fdatasync,
     .sync_all = fsync,
     .write_back = linux_write_back,
+    .write_direct = linux_write_direct,
+    .next_unwritten = linux_next_unwritten,
     .punch = linux_punch,
     .lock_shared = linux_lock_shared,
     .lock_exclusive = linux_lock_exclusive,
+    .locked_alone = linux_locked_alone,
     .rename = posix_rename,
     .own = fchown,
     .make_dir = mkdirat,
@@ -215,6 +274,53 @@ struct os os = {
     .resident = linux_resident,
     .is_local = linux_is_local,
 };
+
+int os_write_all(int fd, const void *bytes, size_t n, off_t offset)
+{
+    const uint8_t *from = bytes;
+    while (n > 0) {
+        const ssize_t written = os.write_at(fd, from, n, offset);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written == 0)
+            errno = EIO; /* a disk that takes nothing and gives no reason */
+        if (written <= 0)
+            return -1;
+        from += written;
+        offset += written;
+        n -= (size_t)written;
+    }
+    return 0;
+}
+
+ssize_t os_read_all(int fd, void *bytes, size_t n, off_t offset)
+{
+    size_t all = 0;
+    while (all < n) {
+        const ssize_t got = os.read_at(fd, (uint8_t *)bytes + all, n - all, offset + (off_t)all);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        all += (size_t)got;
+    }
+    return (ssize_t)all;
+}
+
+static _Thread_local struct os_failure last;
+
+enum err os_error(const char *call)
+{
+    last = (struct os_failure){.call = call, .number = errno};
+    return err_from_errno(errno);
+}
+
+struct os_failure os_failure(void)
+{
+    return last;
+}
 
 void os_random(void *to, size_t n)
 {

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+#include "sys/err.h"
+
 struct os {
     /* A file beneath the directory `dir` (a descriptor): never through a symbolic link or `..`
      * that leads out of it. Close-on-exec. O_CREAT comes with O_EXCL, and the new file has the
@@ -29,12 +31,19 @@ struct os {
     ssize_t (*write_at)(int fd, const void *bytes, size_t n, off_t offset); /* pwrite */
     int (*allocate)(int fd, off_t offset, off_t len); /* space, and the size where it grows */
     int (*truncate)(int fd, off_t size);
-    int (*sync)(int fd);                           /* data and size: fdatasync */
-    int (*sync_all)(int fd);                       /* fsync, also for directories */
-    int (*write_back)(int fd);                     /* begin to write dirty pages; does not wait */
+    int (*sync)(int fd);       /* data and size: fdatasync */
+    int (*sync_all)(int fd);   /* fsync, also for directories */
+    int (*write_back)(int fd); /* begin to write dirty pages; does not wait */
+    /* Past the cache: pwrite with O_DIRECT; all three are multiples of 4096. */
+    ssize_t (*write_direct)(int fd, const void *bytes, size_t n, off_t offset);
+
+    /* The next range at `from` or behind it that has space, but is zeros for the file system, as
+     * nothing was ever written there: 1; 0: none; -1 and errno, ENOTSUP where it cannot tell. */
+    int (*next_unwritten)(int fd, off_t from, off_t *offset, off_t *len);
     int (*punch)(int fd, off_t offset, off_t len); /* a hole: zeros, and no space */
     int (*lock_shared)(int fd);    /* EAGAIN: another open file holds it exclusively */
     int (*lock_exclusive)(int fd); /* EAGAIN: another open file holds it */
+    int (*locked_alone)(int fd);   /* does another open file hold it exclusively? 1 or 0 */
     int (*rename)(int dir, const char *from, const char *to);
     int (*own)(int fd, uid_t user, gid_t group); /* fchown */
     int (*make_dir)(int dir, const char *name, mode_t mode);
@@ -60,6 +69,20 @@ struct os {
 
 /* The calls of this host; a test may put its own in and back. */
 extern struct os os;
+
+/* os_error: what errno means, after a call of that name has failed. Name and number are kept for
+ * os_failure, the last of this thread. */
+struct os_failure {
+    const char *call;
+    int number;
+};
+enum err os_error(const char *call);
+struct os_failure os_failure(void);
+
+/* The whole of it, however the calls cut it up. os_write_all: -1 and errno, or 0; os_read_all: -1
+ * and errno, or how much there is, at most n. */
+int os_write_all(int fd, const void *bytes, size_t n, off_t offset);
+ssize_t os_read_all(int fd, void *bytes, size_t n, off_t offset);
 
 /* Calls that do not fail. */
 

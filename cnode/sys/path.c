@@ -79,6 +79,12 @@ static const struct prefix *prefix_of(const struct paths *p, const char *full)
     return widest;
 }
 
+bool path_is_confined(const struct paths *p, const char *full)
+{
+    const struct prefix *prefix = prefix_of(p, full);
+    return prefix == NULL || prefix->path[0] != '\0';
+}
+
 /* Appends the steps of name, each after a slash, to full[0..len). */
 static enum err append_steps(struct span name, char full[PATH_MAX], size_t len)
 {

@@ -21,6 +21,9 @@ void paths_close(struct paths *p);
  * allowed directory. */
 enum err path_resolve(const struct paths *p, struct span name, char full[PATH_MAX]);
 
+/* Is the name beneath a prefix that keeps links inside? Not so beneath "/". */
+bool path_is_confined(const struct paths *p, const char *full);
+
 /* A place for a new file: a directory, open, and the last step of the name (within `full`). */
 struct place {
     int dir;

@@ -682,7 +682,13 @@ static void sweep_attaching(struct opening what, bool open_before)
         enum err e = object_attach(&object, &again);
         failed = faults_end();
         assert_int_equal(again.fd, -1);
-        assert_int_equal(e, failed == NULL || strcmp(failed, "close") == 0 ? OK : ERR_ENOSPC);
+        const bool harmless = failed == NULL || strcmp(failed, "close") == 0;
+        /* whether a journal has to be asked must be known; whether a sync has failed need not: all
+         * is stored once more */
+        if (failed != NULL && strcmp(failed, "get_attribute") == 0)
+            assert_true(e == ERR_ENOSPC || e == OK);
+        else
+            assert_int_equal(e, harmless ? OK : ERR_ENOSPC);
         assert_int_equal(object.kind, e == OK || open_before ? OBJECT_REGION : OBJECT_CLOSED);
         assert_int_equal(object.map.size, e == OK ? 5000 : open_before ? 100 : 0);
         if (object.map.size > 0)

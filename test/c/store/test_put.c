@@ -107,6 +107,67 @@ static void a_lost_page_is_an_error(void **state)
 
 enum { ROUNDS = 20000 };
 
+/* Of the mapping that begins at or before `at`, by its bytes in smaps. */
+static bool page_is_dirty(const uint8_t *at)
+{
+    char line[512];
+    bool here = false;
+    long kb = 0;
+    FILE *f = fopen("/proc/self/smaps", "re");
+    must(f != NULL);
+    while (fgets(line, sizeof line, f) != NULL) {
+        char *to;
+        const uintptr_t from = strtoull(line, &to, 16);
+        const char *dirty = strstr(line, "_Dirty:");
+        if (*to == '-')
+            here = from <= (uintptr_t)at && (uintptr_t)at < strtoull(to + 1, NULL, 16);
+        else if (here && dirty != NULL)
+            kb += strtol(dirty + strlen("_Dirty:"), NULL, 10);
+    }
+    fclose(f);
+    return kb > 0;
+}
+
+static struct {
+    unsigned n;
+    uint64_t pos;
+    size_t len;
+} watched;
+
+static void watch(const struct map *m, uint64_t pos, const void *from, size_t len)
+{
+    assert_ptr_equal(from, m->at + pos);
+    watched.n++;
+    watched.pos = pos;
+    watched.len = len;
+}
+
+static void a_byte_is_stored_again_as_it_is(void **state)
+{
+    (void)state;
+    guard_install();
+    assert_int_equal(put_bytes(&object, SIZE - 4, "last", 4), OK);
+    put_watch = watch;
+    const enum err e = put_again(&object, SIZE - 1);
+    put_watch = NULL;
+    assert_int_equal(e, OK);
+    assert_true(watched.n == 1 && watched.pos == SIZE - 1 && watched.len == 1);
+    file_reads(SIZE - 4, "last", 4);
+    must(ftruncate(map->fd, 0) == 0);
+    assert_int_equal(put_again(&object, SIZE - 1), ERR_EIO);
+}
+
+/* A page that is clean is written to the disk again: the kernel counts it among the dirty ones. */
+static void a_page_stored_again_is_dirty(void **state)
+{
+    (void)state;
+    assert_int_equal(put_bytes(&object, 4096, "x", 1), OK);
+    assert_int_equal(map_sync(map), OK);
+    assert_false(page_is_dirty(map->at + 4096));
+    assert_int_equal(put_again(&object, 4096), OK);
+    assert_true(page_is_dirty(map->at + 4096));
+}
+
 static void *add_many(void *arg)
 {
     int64_t old;
@@ -129,10 +190,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        TEST(bytes_are_seen_by_others_at_once),
-        TEST(words_change_and_tell_the_value_before),
-        TEST(a_lost_page_is_an_error),
-        TEST(no_change_is_lost_among_threads),
+        TEST(bytes_are_seen_by_others_at_once), TEST(words_change_and_tell_the_value_before),
+        TEST(a_lost_page_is_an_error),          TEST(a_byte_is_stored_again_as_it_is),
+        TEST(a_page_stored_again_is_dirty),     TEST(no_change_is_lost_among_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

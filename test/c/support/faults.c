@@ -140,6 +140,16 @@ static int lock_exclusive(int fd)
     return fails(__func__) ? -1 : faults.real.lock_exclusive(fd);
 }
 
+static ssize_t write_direct(int fd, const void *bytes, size_t n, off_t offset)
+{
+    return fails(__func__) ? -1 : faults.real.write_direct(fd, bytes, n, offset);
+}
+
+static int next_unwritten(int fd, off_t from, off_t *offset, off_t *len)
+{
+    return fails(__func__) ? -1 : faults.real.next_unwritten(fd, from, offset, len);
+}
+
 static int punch(int fd, off_t offset, off_t len)
 {
     return fails(__func__) ? -1 : faults.real.punch(fd, offset, len);
@@ -173,6 +183,11 @@ static ssize_t get_attribute(int fd, const char *name, void *value, size_t most)
 static int remove_attribute(int fd, const char *name)
 {
     return fails(__func__) ? -1 : faults.real.remove_attribute(fd, name);
+}
+
+static int locked_alone(int fd)
+{
+    return fails(__func__) ? 0 : faults.real.locked_alone(fd);
 }
 
 static int list(int dir, void (*each)(void *arg, const char *name), void *arg)
@@ -227,6 +242,8 @@ void faults_install(void)
                      .sync = sync_data,
                      .sync_all = sync_all,
                      .write_back = write_back,
+                     .write_direct = write_direct,
+                     .next_unwritten = next_unwritten,
                      .punch = punch,
                      .lock_shared = lock_shared,
                      .lock_exclusive = lock_exclusive,
@@ -236,6 +253,7 @@ void faults_install(void)
                      .set_attribute = set_attribute,
                      .get_attribute = get_attribute,
                      .remove_attribute = remove_attribute,
+                     .locked_alone = locked_alone,
                      .list = list,
                      .map = map,
                      .unmap = unmap,

@@ -162,6 +162,68 @@ static void an_exclusive_lock_of_others_is_seen(void **state)
     os.close(f);
 }
 
+static void who_holds_a_file_alone_is_seen(void **state)
+{
+    (void)state;
+    const int f = make("f");
+    const int g = os.open_beneath(dir, "f", O_RDWR, 0);
+    assert_int_equal(os.locked_alone(g), 0);
+    assert_int_equal(os.lock_shared(f), 0);
+    assert_int_equal(os.locked_alone(g), 0);
+    assert_int_equal(os.lock_exclusive(f), 0);
+    assert_int_equal(os.locked_alone(g), 1);
+    os.close(f);
+    os.close(g);
+}
+
+static struct os real;
+static unsigned calls;
+
+/* One byte at a time, with interruptions, up to 10 in all. */
+static ssize_t write_little(int fd, const void *bytes, size_t n, off_t offset)
+{
+    errno = EINTR;
+    if (calls++ % 2 == 1)
+        return -1;
+    return offset >= 10 ? 0 : real.write_at(fd, bytes, n > 0, offset);
+}
+
+static ssize_t read_little(int fd, void *bytes, size_t n, off_t offset)
+{
+    errno = EINTR;
+    return calls++ % 2 == 1 ? -1 : real.read_at(fd, bytes, n > 0, offset);
+}
+
+static void what_the_calls_cut_up_is_done_whole(void **state)
+{
+    (void)state;
+    char seen[16];
+    const int f = make("f");
+    real = os;
+    os.write_at = write_little;
+    os.read_at = read_little;
+    const int good = os_write_all(f, "0123456789", 10, 0);
+    fails_with(EIO, os_write_all(f, "0123456789x", 11, 0));
+    const ssize_t n = os_read_all(f, seen, sizeof seen, 2);
+    os = real;
+    assert_int_equal(good, 0);
+    assert_int_equal(n, 8);
+    assert_memory_equal(seen, "23456789", 8);
+    os.close(f);
+    fails_with(EBADF, os_write_all(f, "x", 1, 0));
+    fails_with(EBADF, (int)os_read_all(f, seen, 1, 0));
+}
+
+static void an_error_keeps_its_call_and_number(void **state)
+{
+    (void)state;
+    errno = EMEDIUMTYPE; /* which has no row of its own */
+    assert_int_equal(os_error("fdatasync"), ERR_EIO);
+    errno = 0;
+    assert_string_equal(os_failure().call, "fdatasync");
+    assert_int_equal(os_failure().number, EMEDIUMTYPE);
+}
+
 static void residency_is_told_for_every_page(void **state)
 {
     (void)state;
@@ -264,6 +326,9 @@ int main(void)
         TEST(names_come_and_go),
         TEST(space_is_allocated_and_the_file_grows),
         TEST(an_exclusive_lock_of_others_is_seen),
+        TEST(who_holds_a_file_alone_is_seen),
+        TEST(what_the_calls_cut_up_is_done_whole),
+        TEST(an_error_keeps_its_call_and_number),
         TEST(residency_is_told_for_every_page),
         TEST(file_systems_of_the_kernel_are_not_local),
         TEST(random_bytes_differ),

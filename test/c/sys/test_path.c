@@ -328,6 +328,20 @@ static void the_widest_prefix_decides(void **state)
     paths_close(wide);
 }
 
+static void only_beneath_the_root_nothing_is_confined(void **state)
+{
+    (void)state;
+    struct paths *p = NULL;
+    static const char *const root[] = {"/", NULL};
+    assert_true(path_is_confined(paths, folder_file(dir, "data/f")));
+    assert_true(path_is_confined(paths, folder_file(dir, "allowed/f")));
+    assert_true(path_is_confined(paths, "/elsewhere"));
+    assert_int_equal(paths_open(folder_file(dir, "data"), root, &p), OK);
+    assert_false(path_is_confined(p, folder_file(dir, "data/f")));
+    assert_false(path_is_confined(p, "/elsewhere"));
+    paths_close(p);
+}
+
 static void prefixes_have_to_be_there(void **state)
 {
     (void)state;
@@ -387,6 +401,7 @@ int main(void)
         TEST(unlinking_takes_one_name),
         TEST(everything_is_beneath_the_root),
         TEST(the_widest_prefix_decides),
+        TEST(only_beneath_the_root_nothing_is_confined),
         TEST(prefixes_have_to_be_there),
         TEST(a_failing_call_leaves_no_descriptor),
     };
