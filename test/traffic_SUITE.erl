@@ -352,7 +352,7 @@ info_of_objects_has_its_keys(Config) ->
 
 keys() ->
     [name, kind, size, durability, handles, clients, ops, errors, bytes_in, bytes_out, latency_us,
-     waiting, in_flight, idle_ms, read_only].
+     waiting, in_flight, idle_ms, read_only, detached].
 
 clients_are_listed(Config) ->
     Shared = emmap_apps:shared(Config, []),

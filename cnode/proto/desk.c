@@ -1,5 +1,6 @@
 #include "proto/desk.h"
 
+#include "proto/detached.h"
 #include "proto/entry.h"
 #include "proto/lease.h"
 #include "proto/line.h"
@@ -328,7 +329,9 @@ static struct entry *of_beside(struct job *job)
 
 static void run_beside(struct job *job)
 {
-    checkpoint_run(&of_beside(job)->object);
+    struct entry *e = of_beside(job);
+    checkpoint_run(&e->object);
+    detached_look(e);
 }
 
 static void beside_ran(struct job *job)

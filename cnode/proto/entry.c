@@ -152,6 +152,7 @@ void entry_closed(struct entry *e)
     e->counted = false;
     e->kept = false;
     e->auto_unlink = false;
+    e->detached = false;
 }
 
 static void forget_names(struct entry *e)

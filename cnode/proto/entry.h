@@ -32,6 +32,7 @@ struct entry {
     bool counted; /* in entry_count */
     bool kept;    /* opened by a name: stays open without handles while there is room */
     bool auto_unlink;
+    atomic_bool detached; /* its name leads to another file, or to none */
     bool sync_at_end; /* the daemon stops: on disk before it is closed */
     struct name *names;
     char *path;         /* as it was opened; "" for memory */

@@ -1,5 +1,6 @@
 #include "proto/figures.h"
 
+#include "proto/detached.h"
 #include "sys/os.h"
 
 static uint64_t connected(const struct server *s)
@@ -134,7 +135,8 @@ void figures_of_object(struct entry *e, struct object_figures *f)
                                  .waiting = e->waiting + e->desk.waiting,
                                  .in_flight = e->in_flight,
                                  .idle_ms = idle_ms(&e->stats),
-                                 .read_only = e->seen.read_only};
+                                 .read_only = e->seen.read_only,
+                                 .detached = detached_is(e)};
     if (e->seen.kind == OBJECT_QUEUE)
         look_at_queue(e, f);
 }

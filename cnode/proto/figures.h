@@ -33,6 +33,7 @@ struct object_figures {
     enum object_kind kind;
     const struct stats *stats;
     uint64_t ops, size, count, handles, waiting, in_flight, idle_ms, read_only;
+    uint64_t detached;
     uint64_t queue_waiting, subscribers, oldest_ms; /* of a queue */
     struct queue_info queue;
 };

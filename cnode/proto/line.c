@@ -2,6 +2,7 @@
 
 #include "proto/call.h"
 #include "proto/desk.h"
+#include "proto/detached.h"
 #include "proto/held.h"
 #include "proto/lease.h"
 #include "proto/registry.h"
@@ -434,6 +435,8 @@ static struct entry *place(struct pending *p)
         return owner;
     }
     /* the name has got another file since e was opened */
+    if (strcmp(e->path, p->open->path) == 0)
+        detached_note(e);
     if (owner == NULL)
         owner = entry_new(e->server, p->open->path);
     else if (!entry_call_also(owner, p->open->path))
@@ -880,7 +883,8 @@ static void rested(struct job *job)
 void line_rest(struct entry *e)
 {
     struct server *s = e->server;
-    const bool stays = e->kept || desk_has_leases(e); /* a lease ends with its holder */
+    const bool kept = e->kept && (!e->detached || registry_of(e) != NULL);
+    const bool stays = kept || desk_has_leases(e); /* a lease ends with its holder */
     if (e->busy || e->held || e->first != NULL || e->handle_count > 0 ||
         (e->object.kind != OBJECT_CLOSED && (move_is_under_way(e) || (stays && !s->stopping))))
         return;

@@ -81,6 +81,7 @@ static const struct family object_families[] = {
     {"emmap_object_waiting", "gauge", "Requests on it that are not answered yet.", COUNT, FIGURE(object_figures, waiting)},
     {"emmap_object_in_flight", "gauge", "Of these, those that a worker is at.", COUNT, FIGURE(object_figures, in_flight)},
     {"emmap_object_idle_seconds", "gauge", "Time since a request on it was answered last.", MILLISECONDS, FIGURE(object_figures, idle_ms)},
+    {"emmap_object_detached", "gauge", "1 where its name leads to another file, or to none.", COUNT, FIGURE(object_figures, detached)},
     {"emmap_object_read_only", "gauge", "1 where a failure has made it read-only.", COUNT, FIGURE(object_figures, read_only)},
     {"emmap_object_requests_total", "counter", "Requests on it.", COUNT, FIGURE(object_figures, ops)},
     {"emmap_object_errors_total", "counter", "Of these, those answered with an error.", COUNT, STAT(errors)},

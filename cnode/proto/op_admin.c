@@ -178,7 +178,7 @@ static void reply_queue(struct buf *out, const struct entry *e, const struct obj
     reply_key_name(out, "dead_letter", o->dead_letter);
 }
 
-enum { KEYS = 15, KEYS_OF_COUNTERS = 1, KEYS_OF_QUEUE = 27 };
+enum { KEYS = 16, KEYS_OF_COUNTERS = 1, KEYS_OF_QUEUE = 27 };
 
 static void reply_object(struct buf *out, struct entry *e)
 {
@@ -202,6 +202,7 @@ static void reply_object(struct buf *out, struct entry *e)
     reply_key_uint64(out, "in_flight", f.in_flight);
     reply_key_uint64(out, "idle_ms", f.idle_ms);
     reply_key_atom(out, "read_only", f.read_only ? "true" : "false");
+    reply_key_atom(out, "detached", f.detached ? "true" : "false");
     if (counters)
         reply_key_uint64(out, "count", f.count);
     if (queue)

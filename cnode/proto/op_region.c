@@ -4,6 +4,7 @@
 #include <ei.h>
 
 #include "proto/call.h"
+#include "proto/detached.h"
 #include "proto/ops.h"
 #include "proto/reply.h"
 #include "store/region.h"
@@ -453,6 +454,7 @@ enum err op_sync(struct call *c)
     if (!c->may_wait)
         return ERR_WOULD_BLOCK;
     enum err e = object_sync(c->object);
+    detached_look(c->entry);
     if (e == OK)
         reply_atom(c->out, "ok");
     return e;

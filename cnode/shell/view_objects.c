@@ -225,6 +225,8 @@ static void put_use(struct view *v, struct span info)
         put_part(v, "%s errors", units_count(text, errors));
     if (map_is(info, "read_only", "true"))
         put_part(v, "read-only");
+    if (map_is(info, "detached", "true"))
+        put_part(v, "its file has lost the name");
     print_text(v->out, "\n");
 }
 
