@@ -49,8 +49,9 @@ init_per_testcase(Case, Config) ->
     ok = filelib:ensure_path(Dir),
     [{under, Dir} | Config].
 
-end_per_testcase(_, _Config) ->
-    ok.
+%% Also what a case that was cut off has left mounted.
+end_per_testcase(_, Config) ->
+    emmap_small_disk:remove_all(?config(dir, Config)).
 
 %%% Rows.
 

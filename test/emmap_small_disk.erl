@@ -5,7 +5,7 @@
 %% off it fails to read.
 -module(emmap_small_disk).
 
--export([tmpfs/2, loop/2, remove/1]).
+-export([tmpfs/2, loop/2, remove/1, remove_all/1]).
 -export([dir/1, fill/1, drain/1]).
 -export([break_writes/1, break_reads/1, heal/1, cold/1]).
 
@@ -30,6 +30,15 @@ remove(#{kind := tmpfs, dir := Dir}) ->
 remove(#{kind := loop, dir := Dir, backing := Backing}) ->
     ok = run(["umount -l ", Dir]),
     run(["umount -l ", Backing]).
+
+%% All that is mounted beneath the directory.
+remove_all(Dir) ->
+    {ok, Mounts} = file:read_file("/proc/mounts"),
+    Beneath = [At || Line <- binary:split(Mounts, <<"\n">>, [global]),
+                     [_, At | _] <- [binary:split(Line, <<" ">>, [global])],
+                     string:prefix(At, [Dir, "/"]) =/= nomatch],
+    _ = [ok = run(["umount -l ", At]) || At <- lists:reverse(Beneath)],
+    ok.
 
 dir(#{dir := Dir}) ->
     Dir.

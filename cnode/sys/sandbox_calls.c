@@ -5,6 +5,7 @@
 #ifdef SANDBOX_SECCOMP
 
 #include <errno.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -79,6 +80,7 @@ static const struct {
     {SCMP_SYS(ioctl), 1, UINT32_MAX, TCGETS}, /* isatty */
     {SCMP_SYS(ioctl), 1, UINT32_MAX, FICLONE},
     {SCMP_SYS(ioctl), 1, UINT32_MAX, FICLONERANGE},
+    {SCMP_SYS(ioctl), 1, UINT32_MAX, FS_IOC_FIEMAP}, /* what is unwritten after a failed sync */
     {SCMP_SYS(ioctl), 1, UINT32_MAX, FS_IOC_GETFLAGS},
     {SCMP_SYS(ioctl), 1, UINT32_MAX, FS_IOC_SETFLAGS},
 };
