@@ -175,7 +175,7 @@ static void fail(struct member *m, enum err why, const char *what)
 /* ERR_ENOENT: the file is not the object's, it bears another mark or none. */
 static enum err check_mark(const struct replay *r, const struct member *m, int fd)
 {
-    struct mark mark;
+    struct mark mark = {.serial = 0};
     enum err e = mark_read(fd, &mark);
     if (e == OK &&
         (mark.serial != m->serial || memcmp(mark.uuid, r->halves->uuid, sizeof mark.uuid) != 0))
