@@ -26,15 +26,22 @@ struct tie {
     uint8_t bytes[];
 };
 
-/* All of one process; there while it has any. */
+/* All of one process; there while it has any. When the process has ended it is no more among those
+ * by process, but in the list of what is still to be told. */
 struct bundle {
     UT_hash_handle hh; /* by process */
+    struct bundle *next, *prev;
     uint32_t process;
     struct tie *ties;
+    bool ended;
+    struct buf reason;
 };
 
 /* Beyond that a tie is refused by `system_limit`. */
 enum { TIES_MOST = 100000, PID_MOST = 1 + 3 + 255 * 4 + 12 };
+
+/* So many bytes about ends at once; the rest in the next turn, so that others have theirs. */
+enum { TOLD_AT_ONCE = 64 * 1024 };
 
 static struct span copy_to(uint8_t **end, struct span bytes)
 {
@@ -281,6 +288,7 @@ static struct bundle *make_bundle(struct actor *a, uint32_t process)
     if (b != NULL || (b = calloc(1, sizeof *b)) == NULL)
         return b;
     b->process = process;
+    buf_init(&b->reason, SIZE_MAX);
     HASH_ADD(hh, a->bundles, process, sizeof b->process, b);
     if (b->hh.tbl == NULL) {
         free(b);
@@ -293,7 +301,11 @@ static void drop_if_empty(struct actor *a, struct bundle *b)
 {
     if (b->ties != NULL)
         return;
-    HASH_DEL(a->bundles, b); /* NOLINT: the head is there while a member is */
+    if (b->ended)
+        DL_DELETE(a->endings, b);
+    else
+        HASH_DEL(a->bundles, b); /* NOLINT: the head is there while a member is */
+    buf_fini(&b->reason);
     free(b);
 }
 
@@ -387,16 +399,51 @@ static void put_end(struct actor *a, bool link, struct span from, struct span to
         actor_signal(a, FRAME_MONITOR_EXIT, down, 4);
 }
 
-void actor_ended(struct actor *a, uint32_t process, struct span reason)
+/* True: all of the bundle's ties have been told, and it is no more. */
+static bool tell_ties(struct actor *a, struct bundle *b, struct span reason, size_t *told)
 {
-    const struct bundle *b = find_bundle(a, process);
-    struct tie *t = b == NULL ? NULL : b->ties;
-    while (t != NULL) {
+    struct tie *t = b->ties;
+    while (t != NULL && *told < TOLD_AT_ONCE) {
         struct tie *next = t->next;
+        const size_t before = a->out->len;
         put_end(a, t->link, t->to, t->from, t->ref, reason);
+        *told += a->out->len - before;
         drop_tie(a, t); /* the last takes the bundle along */
         t = next;
     }
+    return t == NULL;
+}
+
+bool actor_ended(struct actor *a, uint32_t process, struct span reason)
+{
+    size_t told = 0;
+    struct bundle *b = find_bundle(a, process);
+    if (b == NULL)
+        return false;
+    if (tell_ties(a, b, reason, &told))
+        return true;
+    if (!buf_put(&b->reason, reason.at, reason.len))
+        a->failed = true;
+    HASH_DEL(a->bundles, b);
+    b->ended = true;
+    DL_APPEND(a->endings, b);
+    return true;
+}
+
+/* What the ends of before have left, in their order. */
+static void tell_endings(struct actor *a)
+{
+    size_t told = 0;
+    while (a->endings != NULL && a->outlet->has_room(a->conn)) {
+        struct bundle *b = a->endings;
+        if (!tell_ties(a, b, span_of(b->reason.at, b->reason.len), &told))
+            return;
+    }
+}
+
+bool actor_has_more(const struct actor *a)
+{
+    return a->endings != NULL;
 }
 
 static void refuse_tie(struct actor *a, const struct control *c, bool link, const char *reason)
@@ -602,6 +649,7 @@ void actor_over(struct actor *a, struct watch *watches)
 
 void actor_settle(struct actor *a)
 {
+    tell_endings(a);
     spawned_settle(a);
     while (a->ended != NULL) {
         struct watch *w = a->ended;

@@ -28,6 +28,7 @@ struct actor {
     struct watch *ended;    /* to be told by actor_settle */
     struct tie *ties;       /* monitors and links of the peer on processes that may end */
     struct bundle *bundles; /* the same, by process */
+    struct bundle *endings; /* those of processes that have ended, not all told yet */
     uint32_t tie_count;
     uint64_t ignored; /* messages and signals of no use here */
     bool failed;      /* a signal did not fit `out`: the connection cannot go on */
@@ -64,8 +65,10 @@ size_t actor_begin_send(const struct actor *a, struct span from, struct span to)
 /* A control message to the peer. */
 void actor_signal(struct actor *a, uint8_t op, const struct span *elements, uint8_t n);
 
-/* For the outlet: a process of ours has ended. */
-void actor_ended(struct actor *a, uint32_t process, struct span reason);
+/* For the outlet: a process of ours has ended. False: that is nothing to the peer. Where very many
+ * are to hear it, actor_settle tells the rest in the turns to come: actor_has_more. */
+bool actor_ended(struct actor *a, uint32_t process, struct span reason);
+bool actor_has_more(const struct actor *a);
 
 /* For the outlet: watch a process of the peer, or one that it has asked for. Another one cannot be
  * watched and counts as ended; the engine learns that from actor_settle, never within

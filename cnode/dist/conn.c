@@ -12,6 +12,8 @@ enum {
     PIECE = 256 * 1024, /* of a long frame */
     KEEP = 64 * 1024,   /* an empty buffer keeps its memory up to this */
     ASIDE_MAX = 16 * 1024 * 1024,
+    SLICE_NS = 250 * 1000, /* of a turn of the loop, all together who have much to do; */
+    SLICE_LEAST = 20 * 1000,
     SECOND_MS = 1000,
     TICK_MS = 5000,
     FINISH_MS = 5000,
@@ -32,7 +34,8 @@ struct conn {
 
     struct buf in; /* the beginning of a frame; frames that wait while the peer is held */
     struct frame_cutter cutter;
-    size_t share; /* bytes read since it last rested */
+    size_t share;      /* bytes read since it last rested */
+    uint64_t turn_end; /* uv_hrtime: when it has to rest; what it has sent may be much to do */
     bool reading;
     bool held;    /* not read: too much is unsent */
     bool stopped; /* not read any more */
@@ -247,10 +250,23 @@ static int write_out(struct conn *c)
     return 0;
 }
 
+static void settle(struct conn *c)
+{
+    actor_settle(&c->actor);
+    if (c->actor.failed)
+        break_off(c, "more signals wait unsent than may");
+}
+
+/* Not all is in `out` that the peer is to hear, and there is room for it. */
+static bool has_more(const struct conn *c)
+{
+    return c->client != NULL && !c->held && actor_has_more(&c->actor);
+}
+
 static void flush(struct conn *c)
 {
     if (c->client != NULL && c->broken == NULL)
-        actor_settle(&c->actor);
+        settle(c);
     const int bad = write_out(c);
     if (bad < 0)
         conn_close(c, uv_strerror(bad));
@@ -258,6 +274,8 @@ static void flush(struct conn *c)
         conn_close(c, c->broken);
     else
         hold_or_release(c);
+    if (has_more(c))
+        rest(c);
     if (c->state != CLOSED)
         finish_if_sent(c);
 }
@@ -359,7 +377,8 @@ static void outlet_demonitor(void *conn, struct span pid, uint64_t number)
 static void outlet_ended(void *conn, uint32_t process, struct span reason)
 {
     struct conn *c = conn;
-    actor_ended(&c->actor, process, reason);
+    if (!actor_ended(&c->actor, process, reason))
+        return;
     if (c->actor.failed)
         break_off(c, "more answers wait unsent than may");
     mark_dirty(c);
@@ -442,7 +461,16 @@ static void handle_frames(struct conn *c, struct span *in)
         case FRAME_LONG: on_long_frame(c, frame); break;
         }
         hold_or_release(c);
+        if (uv_hrtime() >= c->turn_end) {
+            c->share = ROOM;
+            return;
+        }
     }
+}
+
+static void begin_turn(struct conn *c)
+{
+    c->turn_end = uv_hrtime() + c->hub->slice_ns;
 }
 
 /* ---- from the greeting to the open connection ---- */
@@ -558,6 +586,7 @@ static void on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *room)
         return;
     if (!in_room)
         c->in.len += (size_t)n;
+    begin_turn(c);
     handle_input(c, in_room ? span_of(room->base, (size_t)n) : span_of(c->in.at, c->in.len),
                  in_room);
     if (c->state != CLOSED && c->share >= ROOM)
@@ -567,14 +596,27 @@ static void on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *room)
 static void read_on(struct conn *c)
 {
     c->share = 0;
+    if (has_more(c))
+        mark_dirty(c);
+    begin_turn(c);
     if (c->in.len > 0 && c->state == OPEN && !c->stopped)
         handle_input(c, span_of(c->in.at, c->in.len), false);
     if (c->state == CLOSED || c->reading || c->held || (c->stopped && !c->finishing))
         return;
+    if (c->share >= ROOM) {
+        rest(c);
+        return;
+    }
     c->reading = true;
     const int bad = uv_read_start(stream(c), give_room, on_read);
     if (bad != 0)
         conn_close(c, uv_strerror(bad));
+}
+
+static uint64_t slice_of(int resting)
+{
+    const uint64_t ns = resting > 1 ? (uint64_t)(SLICE_NS / resting) : SLICE_NS;
+    return ns < SLICE_LEAST ? SLICE_LEAST : ns;
 }
 
 static void on_turn(uv_idle_t *turn)
@@ -583,6 +625,7 @@ static void on_turn(uv_idle_t *turn)
     struct conn *c;
     int n;
     DL_COUNT2(hub->rests, c, n, next_rest);
+    hub->slice_ns = slice_of(n);
     for (; n > 0 && hub->rests != NULL; n--) {
         c = hub->rests;
         leave_rest(c);
@@ -689,6 +732,7 @@ bool conn_hub_open(struct conn_hub *hub)
 {
     hub->dirty = NULL;
     hub->rests = NULL;
+    hub->slice_ns = SLICE_NS;
     hub->room = malloc(ROOM);
     if (hub->room == NULL)
         return false;

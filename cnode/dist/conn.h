@@ -45,7 +45,8 @@ struct conn_hub {
     uv_prepare_t before_poll;
     uv_check_t after_poll;
     uv_idle_t turn;
-    uint8_t *room; /* where connections without a part of a frame read to */
+    uint64_t slice_ns; /* of a turn, for each peer that has much to do */
+    uint8_t *room;     /* where connections without a part of a frame read to */
 };
 
 /* The caller has filled in everything above `processes`, which stays as it is. False: no memory.

@@ -345,24 +345,67 @@ static void an_end_is_told_by_its_own_ties_in_their_order(void **state)
     end_is_answered();
 }
 
-static void too_many_ties_are_refused(void **state)
+/* So many monitors of `jobs`, by references from 1000 on. */
+static void monitor_often(unsigned n)
 {
-    (void)state;
-    enum { MOST = 100000, EACH = 50 };
-    const struct span me = peer_pid(1);
-    begin();
-    for (unsigned i = 0; i < MOST; i += EACH) {
+    enum { EACH = 50 };
+    for (unsigned i = 0; i < n; i += EACH) {
         struct bytes b = {0};
         for (unsigned k = 0; k < EACH; k++)
-            add_control(&b, TUPLE(FRAME_MONITOR, me, make_term("jobs"), peer_ref(1000 + i + k)),
-                        nothing);
+            add_control(
+                &b, TUPLE(FRAME_MONITOR, peer_pid(1), make_term("jobs"), peer_ref(1000 + i + k)),
+                nothing);
         caller_say(&c, &b);
         turn();
     }
+    pings();
+}
+
+static void too_many_ties_are_refused(void **state)
+{
+    (void)state;
+    enum { MOST = 100000 };
+    const struct span me = peer_pid(1);
+    begin();
+    monitor_often(MOST);
     say(TUPLE(FRAME_MONITOR, me, make_term("jobs"), peer_ref(9)));
     hears(TUPLE(FRAME_MONITOR_EXIT, make_term("jobs"), me, peer_ref(9), make_term("system_limit")));
     say(TUPLE(FRAME_DEMONITOR, me, make_term("jobs"), peer_ref(1000)));
     say(TUPLE(FRAME_MONITOR, me, make_term("jobs"), peer_ref(9)));
+    pings();
+}
+
+static void very_many_hear_an_end_in_many_turns(void **state)
+{
+    (void)state;
+    enum { N = 20000, A_TURN = 256 * 1024 };
+    size_t before = 0;
+    unsigned turns = 0;
+    begin();
+    monitor_often(N);
+    end();
+    say(TUPLE(FRAME_DEMONITOR, peer_pid(1), make_term("jobs"), peer_ref(1000 + N - 1)));
+    say(TUPLE(FRAME_MONITOR, peer_pid(1), make_term("jobs"), peer_ref(9)));
+    for (const int64_t begun = now_ms(); before < (N - 1) * 70 && now_ms() < begun + 10000;
+         turns++) {
+        turn();
+        caller_listen(&c);
+        assert_true(c.heard.len - before < A_TURN);
+        before = c.heard.len;
+    }
+    assert_true(turns > 5);
+    unsigned told = 0;
+    unsigned others = 0;
+    while (told < N - 1 || others < 2) { /* the answer, and the one that came too late */
+        struct control control;
+        caller_pass_ticks(&c);
+        caller_hear(&c, &control);
+        if (control.op == FRAME_MONITOR_EXIT && span_equal(control.ref, peer_ref(1000 + told)))
+            told++;
+        else
+            others++;
+    }
+    assert_int_equal(others, 2);
     pings();
 }
 
@@ -399,6 +442,7 @@ int main(void)
         TEST(ties_of_strangers_are_none),
         TEST(a_reference_twice_is_one_monitor),
         TEST(an_end_is_told_by_its_own_ties_in_their_order),
+        TEST(very_many_hear_an_end_in_many_turns),
         TEST(too_many_ties_are_refused),
         TEST(who_hangs_up_leaves_no_ties),
     };

@@ -654,6 +654,39 @@ static void a_flood_does_not_starve_others(void **state)
     caller_leave(&quiet);
 }
 
+/* A few bytes that ask for much: what they ask for is not done all at once, either. */
+static void much_to_do_does_not_starve_others(void **state)
+{
+    (void)state;
+    enum { OBJECTS = 100, LISTS = 500, EACH = 50 };
+    struct caller busy;
+    struct caller quiet;
+    struct bytes b = {0};
+    unsigned lists = 0;
+    town.options.limits.max_unsent = (size_t)256 << 20;
+    town_open();
+    caller_open(&busy, "busy@localhost");
+    caller_open(&quiet, "quiet@localhost");
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        caller_call(&busy, "emmap", 1, make_term("{open_counters,\"c%u\",1}", i));
+        assert_memory_equal(caller_reply(&busy, 1), "{ok,", 4);
+    }
+    for (unsigned i = 0; i < EACH; i++)
+        add_call(&b, "emmap", i, make_term("list"));
+    for (unsigned i = 0; i < LISTS; i += EACH)
+        caller_say(&busy, &b);
+    caller_call(&quiet, "emmap", 1, make_term("ping"));
+    until(caller_has_frame(&quiet));
+    is(caller_reply(&quiet, 1), "pong");
+    while (caller_has_frame(&busy)) {
+        buf_drop(&busy.heard, 4 + get_be32(busy.heard.at));
+        lists++;
+    }
+    assert_true(lists < LISTS / 2);
+    caller_leave(&busy);
+    caller_leave(&quiet);
+}
+
 /* ---- the end ---- */
 
 static void what_is_under_way_is_answered_before_the_end(void **state)
@@ -717,6 +750,7 @@ int main(void)
         TEST(answers_that_nobody_reads_stop_the_reading_of_requests),
         TEST(a_slow_reader_gets_all_its_answers),
         TEST(a_flood_does_not_starve_others),
+        TEST(much_to_do_does_not_starve_others),
         TEST(what_is_under_way_is_answered_before_the_end),
         TEST(the_end_does_not_wait_for_strangers),
     };
