@@ -103,6 +103,7 @@ struct client {
     uint32_t idle_count;
     uint32_t lease_count;
     uint32_t waiter_count;
+    size_t waiter_bytes; /* what those waiting keep of their requests */
     uint32_t subscriber_count;
     uint32_t in_flight; /* of its requests, those that a worker is at */
     struct stats stats;

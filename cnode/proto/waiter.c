@@ -104,6 +104,7 @@ static void join_line(struct waiter *w)
         d->waiting++;
         w->request.client->waiter_count++;
         w->request.client->server->all.waiters++;
+        w->request.client->waiter_bytes += w->len;
     }
     desk_tend_soon(w->entry);
 }
@@ -143,6 +144,7 @@ static void leave(struct waiter *w)
         d->waiting--;
         c->waiter_count--;
         c->server->all.waiters--;
+        c->waiter_bytes -= w->len;
     }
     if (w->holder != NULL) {
         DL_DELETE2(w->holder->waiters, w, prev_of, next_of);
@@ -196,10 +198,15 @@ static void set_deadline(struct waiter *w)
         heap_add(&d->wait_ends, &w->node, end_ms);
 }
 
+/* What a waiting request keeps, those of a client on average: a caller, and a tag of any length. */
+enum { BYTES_EACH = 512 };
+
 static enum err admit_waiter(const struct client *c)
 {
     const struct server *s = c->server;
-    if (c->waiter_count >= s->options.max_waiting)
+    const uint64_t most = s->options.max_waiting;
+    const bool fits = c->waiter_count == 0 || c->waiter_bytes <= most * BYTES_EACH;
+    if (c->waiter_count >= most || !fits)
         return ERR_MAX_WAITING;
     return s->all.waiters < s->options.max_all_waiting ? OK : ERR_MAX_ALL_WAITING;
 }
