@@ -338,6 +338,7 @@ static bool open_node(struct daemon *d)
                                          .max_half_open = o->max_half_open,
                                          .max_connections = o->max_connections,
                                          .limits = {.max_frame = o->max_frame,
+                                                    .max_processes = (uint32_t)o->max_processes,
                                                     .max_unsent = o->max_unsent,
                                                     .unsent_timeout = o->unsent_timeout,
                                                     .handshake_timeout = o->handshake_timeout}};

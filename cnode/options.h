@@ -36,6 +36,7 @@ struct options {
     uint64_t max_all_waiting;
     uint64_t max_subscribers;
     uint64_t max_all_subscribers;
+    uint64_t max_processes;
     uint64_t max_unsent;
     uint64_t unsent_timeout;
     uint64_t max_half_open;

@@ -29,7 +29,7 @@ rpc() ->
      rpc_of_an_unknown_function_is_undef, rpc_of_an_unknown_module_is_undef,
      rpc_of_another_arity_is_undef, rpc_of_bytes_keeps_them_in_the_stack,
      rpc_of_a_function_that_raises_tells_why_and_where, rpc_of_a_function_that_exits_tells_why,
-     rpc_applies_a_function, rpc_gives_up_at_once,
+     rpc_applies_a_function, rpc_of_a_fun_of_another_arity_is_badarity, rpc_gives_up_at_once,
      rpc_gives_up_after_a_time, rpc_waits_with_the_function, rpc_cast_is_done,
      rpc_cast_of_an_unknown_function_is_nothing, rpc_async_call_is_answered_later,
      rpc_nb_yield_does_not_wait, rpc_multicall_names_the_bad_nodes,
@@ -187,6 +187,15 @@ rpc_applies_a_function(Config) ->
     at(Config, fun(T) ->
         pong = rpc:call(T, erlang, apply, [emmap, ping, []]),
         pong = rpc:call(T, erlang, apply, [fun emmap:ping/0, []])
+    end).
+
+rpc_of_a_fun_of_another_arity_is_badarity(Config) ->
+    at(Config, fun(T) ->
+        Ping = fun emmap:ping/0,
+        {badrpc, {'EXIT', {{badarity, {Ping, [a]}}, [_ | _]}}} = rpc:call(T, erlang, apply, [Ping, [a]]),
+        {badrpc, {'EXIT', {{badarity, {Ping, "b"}}, [_ | _]}}} = rpc:call(T, erlang, apply, [Ping, "b"]),
+        {Pid, Monitor} = spawn_monitor(T, erlang, apply, [Ping, [a]]),
+        {{badarity, {Ping, [a]}}, [_ | _]} = down(Monitor, Pid)
     end).
 
 rpc_gives_up_at_once(Config) ->

@@ -23,6 +23,8 @@ struct actor {
     struct actor *next, *prev;
     struct spawned *spawned; /* what the peer has asked for and is not over */
     struct spawned *by_ref;
+    uint32_t spawned_count;
+    size_t spawned_bytes;
     bool one_is_ready;      /* one of them for spawned_settle */
     struct watch *watches;  /* hashed by the engine's numbers */
     struct watch *ended;    /* to be told by actor_settle */

@@ -736,7 +736,8 @@ bool conn_hub_open(struct conn_hub *hub)
     hub->room = malloc(ROOM);
     if (hub->room == NULL)
         return false;
-    hub->processes = (struct processes){.self = hub->self, .server = hub->server};
+    hub->processes = (struct processes){
+        .self = hub->self, .server = hub->server, .most_of_one = hub->limits.max_processes};
     buf_init(&hub->inward, hub->limits.max_frame + ROOM);
     uv_prepare_init(hub->loop, &hub->before_poll);
     uv_check_init(hub->loop, &hub->after_poll);

@@ -17,6 +17,7 @@ struct conn;
 
 struct conn_limits {
     size_t max_frame;
+    uint32_t max_processes;     /* that a peer has spawned at once */
     size_t max_unsent;          /* bytes; beyond them the peer's requests are not read */
     uint64_t unsent_timeout;    /* ms without progress then */
     uint64_t handshake_timeout; /* ms for all of it */

@@ -15,7 +15,9 @@
 enum { PROCESS_BITS = 20 };
 _Static_assert(SELF_LAST_SPAWNED < 1 << PROCESS_BITS, "a process's number fits");
 
-enum { CONSOLES_MOST = 16 };
+/* BYTES_EACH: what a process keeps of its request, the processes of a peer on average. Half of all
+ * numbers stay free, so that the next one is soon found. */
+enum { CONSOLES_MOST = 16, BYTES_EACH = 512, ALL_MOST = 1 << (PROCESS_BITS - 1) };
 
 /* What has to be known of a process that begins. */
 struct birth {
@@ -35,10 +37,22 @@ struct spawned *spawned_find(const struct processes *all, uint32_t number)
     return p;
 }
 
-/* Numbers come round: one that is in use is passed over. */
-static uint32_t new_number(struct processes *all)
+/* Of what runs at once there is a limit, for each peer and for all. */
+static bool may_begin(const struct actor *a)
 {
+    const struct processes *all = a->processes;
+    const uint32_t most = all->most_of_one;
+    const bool fits = a->spawned == NULL || a->spawned_bytes <= (size_t)most * BYTES_EACH;
+    return fits && a->spawned_count < most && HASH_COUNT(all->spawned) < ALL_MOST;
+}
+
+/* Numbers come round: one that is in use is passed over. 0: there are too many processes. */
+static uint32_t new_number(const struct actor *a)
+{
+    struct processes *all = a->processes;
     uint32_t number;
+    if (!may_begin(a))
+        return 0;
     do
         number = self_new_id(all->self);
     while (spawned_find(all, number) != NULL);
@@ -72,11 +86,12 @@ static struct spawned *begin(struct actor *a, uint32_t number, const struct birt
                              const struct mfa *f)
 {
     struct processes *all = a->processes;
-    struct spawned *p = calloc(1, sizeof *p + b->parent.len + b->ref.len + b->tag.len +
-                                      f->module.len + f->name.len);
+    const size_t len = b->parent.len + b->ref.len + b->tag.len + f->module.len + f->name.len;
+    struct spawned *p = calloc(1, sizeof *p + len);
     if (p == NULL)
         return NULL;
     uint8_t *end = p->bytes;
+    p->len = len;
     p->actor = a;
     p->number = number;
     p->what_for = b->what_for;
@@ -92,6 +107,8 @@ static struct spawned *begin(struct actor *a, uint32_t number, const struct birt
         return NULL;
     }
     DL_APPEND(a->spawned, p);
+    a->spawned_count++;
+    a->spawned_bytes += len;
     index_reference(p);
     return p;
 }
@@ -111,6 +128,8 @@ static void end(struct spawned *p, struct span reason)
     if (p->is_indexed)
         HASH_DELETE(by_ref, p->actor->by_ref, p);
     DL_DELETE(p->actor->spawned, p);
+    p->actor->spawned_count--;
+    p->actor->spawned_bytes -= p->len;
     tell_end(all, p->number, reason);
     actor_over(p->actor, p->watches);
     if (p->console != NULL)
@@ -428,13 +447,21 @@ static const struct console_port console_port = {.begin = console_begin,
                                                  .cancel = console_cancel,
                                                  .leave = console_leave};
 
-static unsigned consoles_of(const struct actor *a)
+/* Nobody has linked to one: whoever asked for it may be gone. It makes room for the next. */
+static bool make_room_for_console(const struct actor *a)
 {
-    const struct spawned *p;
+    struct spawned *unheard = NULL;
+    struct spawned *p;
     unsigned n = 0;
     DL_FOREACH(a->spawned, p)
-    n += p->console != NULL;
-    return n;
+    {
+        n += p->console != NULL;
+        if (unheard == NULL && p->console != NULL && !p->is_heard)
+            unheard = p;
+    }
+    if (n >= CONSOLES_MOST && unheard != NULL)
+        end_by(unheard, "normal");
+    return n < CONSOLES_MOST || unheard != NULL;
 }
 
 /* shell:start(): the process that runs this answers the pid of another, the console. */
@@ -443,8 +470,8 @@ static void start_console(struct spawned *p, const struct mfa *f)
     uint8_t bytes[SELF_PID_BYTES];
     struct actor *a = p->actor;
     const struct birth b = {.what_for = SPAWNED_ALONE, .parent = p->parent};
-    struct spawned *new =
-        consoles_of(a) < CONSOLES_MOST ? begin(a, new_number(a->processes), &b, f) : NULL;
+    const uint32_t number = make_room_for_console(a) ? new_number(a) : 0;
+    struct spawned *new = number == 0 ? NULL : begin(a, number, &b, f);
     if (new == NULL) {
         fail(p, "system_limit", f->args);
         return;
@@ -522,29 +549,61 @@ static void run(struct spawned *p, const struct mfa *f)
     buf_fini(&out);
 }
 
-/* apply(Fun, Args) of an external fun, apply(Module, Function, Args): what is meant by it. False:
- * it is something else. */
-static bool unwrap(struct mfa *f)
+/* apply(Fun, Args) of an external fun, apply(Module, Function, Args): what is meant by it.
+ * OTHER_ARITY: the fun takes another number of arguments. mfa_fini is due in any case. */
+enum applied { NOT_APPLIED, APPLIED, OTHER_ARITY };
+
+static enum applied read_applied(const struct mfa *f, struct mfa *inner)
 {
     struct term t = mfa_args(f);
+    int64_t arity = -1;
+    *inner = (struct mfa){.arity = 0};
     if (!mfa_is(f, "erlang", "apply") || (f->arity != 2 && f->arity != 3))
-        return false;
+        return NOT_APPLIED;
     if (f->arity == 2 && term_tag(&t) != ERL_EXPORT_EXT)
-        return false;
+        return NOT_APPLIED;
     if (f->arity == 2)
         t.index++;
     const struct span module = term_any(&t);
     const struct span name = term_any(&t);
     if (f->arity == 2)
-        term_any(&t);
+        arity = term_int64(&t);
+    if (!mfa_read(inner, module, name, term_any(&t)))
+        return NOT_APPLIED;
+    return arity < 0 || arity == inner->arity ? APPLIED : OTHER_ARITY;
+}
+
+static enum applied unwrap(struct mfa *f)
+{
     struct mfa inner;
-    if (!mfa_read(&inner, module, name, term_any(&t))) {
+    const enum applied what = read_applied(f, &inner);
+    if (what == APPLIED) {
+        mfa_fini(f);
+        *f = inner;
+    } else {
         mfa_fini(&inner);
-        return false;
     }
-    mfa_fini(f);
-    *f = inner;
-    return true;
+    return what;
+}
+
+/* {badarity, {Fun, Args}} */
+static void fail_by_arity(struct spawned *p, const struct mfa *f)
+{
+    struct term t = mfa_args(f);
+    struct buf reason;
+    buf_init(&reason, SIZE_MAX);
+    reply_tuple(&reason, 2);
+    reply_atom(&reason, "badarity");
+    reply_tuple(&reason, 2);
+    reply_raw(&reason, term_any(&t));
+    reply_raw(&reason, term_any(&t));
+    const struct result r = {
+        .class = ERROR, .term = span_of(reason.at, reason.len), .args = f->args};
+    if (reason.failed)
+        fail(p, "system_limit", f->args);
+    else
+        finish(p, &r);
+    buf_fini(&reason);
 }
 
 /* Terms of a call that are no function and arguments. */
@@ -563,11 +622,12 @@ static bool start(struct actor *a, uint32_t number, const struct birth *b, const
     struct mfa f;
     const bool good = mfa_read(&f, c->module, c->name, c->args);
     const struct mfa bad = no_function(c->module, c->name, c->args);
-    if (good)
-        unwrap(&f);
+    const enum applied applied = good ? unwrap(&f) : NOT_APPLIED;
     struct spawned *p = begin(a, number, b, good ? &f : &bad);
     const bool born = p != NULL;
-    if (born && good)
+    if (born && applied == OTHER_ARITY)
+        fail_by_arity(p, &f);
+    else if (born && good)
         run(p, &f);
     else if (born)
         fail(p, "badarg", c->args);
@@ -640,6 +700,15 @@ static void put_spawn_reply(struct actor *a, const struct control *c, uint8_t fl
     actor_signal(a, FRAME_SPAWN_REPLY, reply, 4);
 }
 
+static void refuse_spawn(struct actor *a, const struct control *c)
+{
+    struct buf atom;
+    buf_init(&atom, 64);
+    reply_atom(&atom, "system_limit");
+    put_spawn_reply(a, c, 0, span_of(atom.at, atom.len));
+    buf_fini(&atom);
+}
+
 bool spawned_request(struct actor *a, const struct control *c, struct span args)
 {
     struct term t = term_in(c->function);
@@ -648,9 +717,17 @@ bool spawned_request(struct actor *a, const struct control *c, struct span args)
     uint8_t flags;
     if (term_tuple(&t) != 3 || !read_options(c->spawn_options, &flags))
         return false;
+    if (!span_equal(self_node_of_pid(c->from), a->peer)) {
+        a->ignored++; /* whoever it is would not be reached from here */
+        return true;
+    }
     const struct span module = term_any(&t);
     struct call call = {.module = module, .name = term_any(&t), .args = args};
-    const uint32_t number = new_number(a->processes);
+    const uint32_t number = new_number(a);
+    if (number == 0) {
+        refuse_spawn(a, c);
+        return true;
+    }
     const struct span pid = self_pid(a->self, number, bytes);
     put_spawn_reply(a, c, flags, pid);
     tie_to_parent(a, number, flags, c, pid);
@@ -676,10 +753,23 @@ static bool read_call(struct term *t, const char *form, struct call *c)
     return true;
 }
 
-static bool start_for(struct actor *a, const struct birth *b, const struct call *c)
+/* {badrpc, {'EXIT', system_limit}} */
+static void refuse_call(struct actor *a, const struct birth *b)
 {
-    const uint32_t number = new_number(a->processes);
-    return start(a, number, b, c);
+    struct buf atom;
+    buf_init(&atom, 64);
+    reply_atom(&atom, "system_limit");
+    const struct spawned nobody = {.actor = a, .parent = b->parent, .tag = b->tag};
+    const struct result r = {.class = EXIT, .term = span_of(atom.at, atom.len)};
+    answer(&nobody, &r);
+    buf_fini(&atom);
+}
+
+static void start_for(struct actor *a, const struct birth *b, const struct call *c)
+{
+    const uint32_t number = new_number(a);
+    if (number == 0 || !start(a, number, b, c))
+        refuse_call(a, b);
 }
 
 /* {Pid, {call, M, F, A, GroupLeader}}: answered by {rex, Value}. */
@@ -692,7 +782,10 @@ static bool rex_message(struct actor *a, struct span message)
     if (term_tag(&t) != ERL_SMALL_TUPLE_EXT || term_tuple(&t) != 2)
         return false;
     b.parent = term_any(&t);
-    return self_node_of_pid(b.parent).len > 0 && read_call(&t, "call", &c) && start_for(a, &b, &c);
+    if (self_node_of_pid(b.parent).len == 0 || !read_call(&t, "call", &c))
+        return false;
+    start_for(a, &b, &c);
+    return true;
 }
 
 /* {Form, {Pid, Tag}, Request}; *t stands before the request. An alias of this node is nobody's: an
@@ -719,8 +812,10 @@ bool spawned_rex(struct actor *a, struct span message)
     if (!read_from(a, &t, "$gen_call", &b))
         return false;
     struct term again = t;
-    return (read_call(&t, "block_call", &c) || read_call(&again, "call", &c)) &&
-           start_for(a, &b, &c);
+    if (!read_call(&t, "block_call", &c) && !read_call(&again, "call", &c))
+        return false;
+    start_for(a, &b, &c);
+    return true;
 }
 
 /* As sys refuses what it does not know, so that nobody waits for an answer to suspend or terminate:
@@ -752,17 +847,17 @@ bool spawned_system(struct actor *a, uint32_t process, struct span message)
     struct buf request;
     buf_init(&request, SIZE_MAX);
     const struct mfa nothing = {.arity = 0};
-    struct spawned *p = functions_state(a, process, &request)
-                            ? begin(a, new_number(a->processes), &b, &nothing)
-                            : NULL;
-    const bool born = p != NULL;
-    if (born) {
+    const uint32_t number = functions_state(a, process, &request) ? new_number(a) : 0;
+    struct spawned *p = number == 0 ? NULL : begin(a, number, &b, &nothing);
+    if (p != NULL) {
         p->gives = FUNCTION_BARE;
         p->status_of = status ? process : 0;
         send_request(p, span_of(request.at, request.len));
+    } else {
+        refuse_call(a, &b);
     }
     buf_fini(&request);
-    return born;
+    return true;
 }
 
 void spawned_message(struct spawned *p, struct span message)
@@ -773,8 +868,10 @@ void spawned_message(struct spawned *p, struct span message)
 
 void spawned_linked(struct spawned *p, struct span by)
 {
-    if (p->console != NULL && span_equal(by, p->parent))
-        console_start(p->console);
+    if (p->console == NULL || !span_equal(by, p->parent))
+        return;
+    p->is_heard = true;
+    console_start(p->console);
 }
 
 /* --- ends --------------------------------------------------------------------------------------

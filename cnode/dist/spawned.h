@@ -22,6 +22,7 @@ struct processes {
     struct self *self;
     struct server *server;
     struct spawned *spawned;      /* by number */
+    uint32_t most_of_one;         /* that one peer may have at once */
     struct actor *actors;         /* one a peer */
     uint64_t requests;            /* that they have made */
     const struct spawned *asking; /* its request is being handed to the engine */
@@ -42,7 +43,9 @@ struct spawned {
     uint32_t number;
     uint64_t awaits; /* the number of the answer that is to come; 0: none */
     enum spawned_for what_for;
+    size_t len; /* of `bytes` */
     bool is_indexed;
+    bool is_heard;             /* a console that its parent has linked to */
     bool leaves;               /* a console that has ended, */
     bool answered;             /* or has a reply to hear */
     enum function_gives gives; /* of the request's reply, or */

@@ -35,6 +35,7 @@ static void without_options_the_defaults_hold(void **state)
     assert_false(o.stop_on_eof || o.any_file_system || o.allow_root);
     assert_true(o.sandbox);
     assert_int_equal(o.max_frame, 64 * 1024 * 1024);
+    assert_int_equal(o.max_processes, 100000);
     assert_int_equal(o.max_unsent, 16 * 1024 * 1024);
     assert_int_equal(o.unsent_timeout, 30000);
     assert_int_equal(o.max_half_open, 64);

@@ -430,6 +430,153 @@ static void a_queue_tells_its_state(void **state)
     pings();
 }
 
+/* --- limits ------------------------------------------------------------------------------------
+ */
+
+static const char *refused_spawn(void)
+{
+    return show_term(hears(FRAME_SPAWN_REPLY, 4));
+}
+
+/* The town has 64 for each peer. */
+static void fill(void)
+{
+    assert_memory_equal(asks("{open_queue,\"q\",0,[{register,jobs}]}"), "{ok,", 4);
+    for (unsigned i = 0; i < 64; i++) {
+        spawns(100 + i, "{emmap_queue,pop_wait,2}", "[monitor]", "[\"q\",infinity]");
+        spawned();
+    }
+}
+
+static void too_many_processes_are_refused(void **state)
+{
+    (void)state;
+    fill();
+    spawns(1, "{emmap,ping,0}", "[monitor,link]", "[]");
+    is(refused_spawn(), "system_limit");
+    calls(2, "emmap,ping,[]");
+    is(refused_spawn(), "system_limit");
+    caller_call(&c, "rex", 3, make_term("{call,emmap,ping,[],user}"));
+    is(replies(3), "{badrpc,{EXIT,system_limit}}");
+    system_message("jobs", 4, "get_state");
+    is(replies(4), "{badrpc,{EXIT,system_limit}}");
+    say(TUPLE(FRAME_EXIT2, peer_pid(1), span_of(pid_bytes, 3 + strlen("emmap@localhost") + 12),
+              make_term("kill")),
+        nothing);
+    is(down(), "killed");
+    is(gives("emmap,ping,[]"), "{res,return,pong}");
+}
+
+static void the_limit_is_each_peers_own(void **state)
+{
+    (void)state;
+    struct control control;
+    fill();
+    caller_open(&other, "other@localhost");
+    caller_call(&other, "rex", 1, make_term("{call,erlang,node,[],user}"));
+    caller_pass_ticks(&other);
+    struct term t = term_in(caller_hear(&other, &control));
+    term_tuple(&t);
+    term_any(&t);
+    is(show_term(term_any(&t)), "emmap@localhost");
+    caller_leave(&other);
+}
+
+/* What erpc calls Res comes back with the result: here it is long. */
+static void waits_with_long_tag(unsigned ref)
+{
+    enum { LONG = 15000 };
+    static const uint8_t tag[LONG];
+    struct bytes args = {0};
+    add_u8(&args, ERL_LIST_EXT);
+    add_u32(&args, 4);
+    add_u8(&args, ERL_BINARY_EXT);
+    add_u32(&args, LONG);
+    add(&args, tag, LONG);
+    add_span(&args, make_term("emmap_queue"));
+    add_span(&args, make_term("pop_wait"));
+    add_span(&args, make_term("[\"q\",infinity]"));
+    add_u8(&args, ERL_NIL_EXT);
+    say(TUPLE(FRAME_SPAWN_REQUEST, peer_ref(ref), peer_pid(1), peer_pid(2),
+              make_term("{erpc,execute_call,4}"), make_term("[monitor]")),
+        bytes_span(&args));
+}
+
+/* 64 processes keep 512 bytes each on average. */
+static void what_processes_keep_is_bounded(void **state)
+{
+    (void)state;
+    assert_memory_equal(asks("{open_queue,\"q\",0,[]}"), "{ok,", 4);
+    for (unsigned i = 1; i <= 3; i++) {
+        waits_with_long_tag(i);
+        spawned();
+    }
+    waits_with_long_tag(4);
+    is(refused_spawn(), "system_limit");
+    say(TUPLE(FRAME_DEMONITOR, peer_pid(1), make_term("any"), peer_ref(1)), nothing);
+    is(gives("emmap,ping,[]"), "{res,return,pong}");
+}
+
+/* Whoever it is could not be answered. */
+static void a_stranger_spawns_nothing(void **state)
+{
+    (void)state;
+    uint8_t pid[512];
+    const struct span me = peer_pid(1);
+    memcpy(pid, me.at, me.len);
+    pid[3] ^= 1;
+    assert_memory_equal(asks("{open_counters,\"c\",1}"), "{ok,", 4);
+    say(TUPLE(FRAME_SPAWN_REQUEST, peer_ref(1), span_of(pid, me.len), peer_pid(2),
+              make_term("{emmap,set_counter,3}"), make_term("[monitor]")),
+        make_term("[\"c\",a,b]"));
+    is(asks("{read_counter,\"c\",0}"), "{ok,0}");
+    pings();
+}
+
+/* fun emmap:ping/0 */
+static void applies_ping(unsigned ref, const char *args)
+{
+    struct bytes list = {0};
+    struct bytes all = {0};
+    add_u8(&list, ERL_LIST_EXT);
+    add_u32(&list, 2);
+    add_u8(&list, ERL_EXPORT_EXT);
+    add_span(&list, make_term("emmap"));
+    add_span(&list, make_term("ping"));
+    add_span(&list, make_term("0"));
+    add_span(&list, make_term("%s", args));
+    add_u8(&list, ERL_NIL_EXT);
+    add_u8(&all, ERL_LIST_EXT);
+    add_u32(&all, 4);
+    add_span(&all, make_term("res"));
+    add_span(&all, make_term("erlang"));
+    add_span(&all, make_term("apply"));
+    add_span(&all, bytes_span(&list));
+    add_u8(&all, ERL_NIL_EXT);
+    say(TUPLE(FRAME_SPAWN_REQUEST, peer_ref(ref), peer_pid(1), peer_pid(2),
+              make_term("{erpc,execute_call,4}"), make_term("[monitor]")),
+        bytes_span(&all));
+    spawned();
+}
+
+static void a_fun_takes_its_own_number_of_arguments(void **state)
+{
+    (void)state;
+    applies_ping(1, "[]");
+    is(down(), "{res,return,pong}");
+    applies_ping(2, "[a]");
+    struct term t = term_in(hears(FRAME_MONITOR_EXIT, 4));
+    term_tuple(&t);
+    term_any(&t);
+    assert_true(term_is_atom(&t, "error"));
+    assert_int_equal(term_tuple(&t), 2);
+    assert_true(term_is_atom(&t, "badarity"));
+    assert_int_equal(term_tuple(&t), 2);
+    assert_int_equal(term_tag(&t), ERL_EXPORT_EXT);
+    term_any(&t);
+    is(show_term(term_any(&t)), "[a]");
+}
+
 /* --- consoles ----------------------------------------------------------------------------------
  */
 
@@ -505,6 +652,14 @@ static unsigned skip_messages(void)
     return n;
 }
 
+static void pings_past_messages(void)
+{
+    caller_call(&c, "emmap", 3, make_term("ping"));
+    do
+        skip_messages();
+    while (strcmp(caller_reply(&c, 3), "pong") != 0);
+}
+
 static void a_console_speaks_once_it_is_linked_to(void **state)
 {
     (void)state;
@@ -515,6 +670,34 @@ static void a_console_speaks_once_it_is_linked_to(void **state)
     assert_true(skip_messages() > 0);
     is(show_term(hears(FRAME_EXIT, 3)), "killed");
     pings();
+}
+
+/* Sixteen at most; those that nobody has linked to make room, the oldest first. */
+static void a_console_that_nobody_hears_makes_room(void **state)
+{
+    (void)state;
+    uint8_t oldest[SELF_PID_BYTES];
+    const struct span first = starts_console();
+    const size_t len = first.len;
+    memcpy(oldest, first.at, len);
+    for (int i = 1; i < 16; i++)
+        starts_console();
+    say(TUPLE(FRAME_MONITOR, peer_pid(1), span_of(oldest, len), peer_ref(9)), nothing);
+    pings();
+    calls(1, "shell,start,[]");
+    const uint32_t after = get_be32(spawned().at + len - 12); /* and the console's is next */
+    is(show_term(hears(FRAME_MONITOR_EXIT, 4)), "normal");
+    hears(FRAME_MONITOR_EXIT, 4);
+    for (uint32_t number = after - 1, n = 0; n < 15; number -= 2, n++) {
+        put_be32(oldest + len - 12, number);
+        say(TUPLE(FRAME_LINK, peer_pid(1), span_of(oldest, len)), nothing);
+    }
+    put_be32(oldest + len - 12, after + 1);
+    say(TUPLE(FRAME_LINK, peer_pid(1), span_of(oldest, len)), nothing);
+    pings_past_messages();
+    calls(1, "shell,start,[]");
+    spawned();
+    assert_memory_equal(down(), "{res,error,system_limit,", 24);
 }
 
 /* ^C, where it reads nothing. */
@@ -691,7 +874,13 @@ int main(void)
         TEST(a_call_of_rex_can_be_taken_back),
         TEST(an_alias_of_the_node_gets_no_answer),
         TEST(a_queue_tells_its_state),
+        TEST(too_many_processes_are_refused),
+        TEST(the_limit_is_each_peers_own),
+        TEST(what_processes_keep_is_bounded),
+        TEST(a_stranger_spawns_nothing),
+        TEST(a_fun_takes_its_own_number_of_arguments),
         TEST(a_console_speaks_once_it_is_linked_to),
+        TEST(a_console_that_nobody_hears_makes_room),
         TEST(an_interrupt_does_not_end_a_console),
         TEST(a_late_answer_is_none_to_the_next),
         TEST(a_console_ends_with_its_group_leader),

@@ -144,6 +144,7 @@ static inline void town_init(void)
                                          .max_half_open = 64,
                                          .max_connections = 1000,
                                          .limits = {.max_frame = 1 << 20,
+                                                    .max_processes = 64,
                                                     .max_unsent = 1 << 20,
                                                     .unsent_timeout = 30000,
                                                     .handshake_timeout = 5000}};
