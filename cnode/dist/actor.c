@@ -644,7 +644,11 @@ void actor_demonitor(struct actor *a, struct span pid, uint64_t number)
 
 void actor_over(struct actor *a, struct watch *watches)
 {
-    LL_CONCAT(a->ended, watches);
+    while (watches != NULL) { /* few; those of before are not walked past */
+        struct watch *w = watches;
+        LL_DELETE(watches, w);
+        LL_PREPEND(a->ended, w);
+    }
 }
 
 void actor_settle(struct actor *a)
