@@ -466,7 +466,7 @@ static void reply_refused(struct pending *p)
     } else if (p->result == ERR_LOCKED) {
         reply_atom(out, "unknown");
     } else if (p->result == ERR_REGISTERED) {
-        reply_atom(out, p->open->change.to.registered);
+        reply_atom(out, p->open->change->to.registered);
     } else {
         reply_binary(out, span_of(o->header, o->header_len));
     }
@@ -600,7 +600,7 @@ static void conclude(struct pending *p)
 static enum err claim_name(struct pending *p)
 {
     struct open *o = p->open;
-    const char *name = o->change.to.registered;
+    const char *name = o->change->to.registered;
     return name[0] == '\0' ? OK : registry_claim(p->entry, o->path, name, &o->claimed);
 }
 
@@ -628,8 +628,8 @@ static bool save_name(struct pending *p)
     struct entry *e = p->entry;
     struct open *o = p->open;
     p->saving.done = name_saved;
-    if ((o->change.given & QUEUE_REGISTERED) == 0 ||
-        !registry_change(e, o->change.to.registered, &p->saving))
+    if ((o->change->given & QUEUE_REGISTERED) == 0 ||
+        !registry_change(e, o->change->to.registered, &p->saving))
         return false;
     o->claimed = false;
     e->busy = true; /* nobody has the object, but nobody gets it either */
@@ -647,7 +647,7 @@ static void attached(struct job *job)
     if (p->result == OK && e->object.kind == OBJECT_QUEUE && !desk_open(e))
         p->result = ERR_ENOMEM;
     if (p->result != OK && p->open->claimed)
-        registry_unclaim(e->server, p->open->change.to.registered);
+        registry_unclaim(e->server, p->open->change->to.registered);
     if (p->result != OK)
         registry_complain(e, p->result);
     spare_descriptors(p);
@@ -714,7 +714,7 @@ static void open_by_name(struct pending *p)
 static void find(struct pending *p)
 {
     struct open *o = p->open;
-    const char *name = o->change.to.registered;
+    const char *name = o->change->to.registered;
     o->taken = name[0] != '\0' && registry_has_other(p->entry, name);
     o->opening.create &= !o->taken;
     start(p, run_find, found);

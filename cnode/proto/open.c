@@ -121,8 +121,8 @@ static enum err set_durable(struct open *o, bool durable)
         o->durable = durable;
         return OK;
     }
-    o->change.given |= QUEUE_DURABLE;
-    o->change.to.durable = durable;
+    o->change->given |= QUEUE_DURABLE;
+    o->change->to.durable = durable;
     return OK;
 }
 
@@ -159,7 +159,7 @@ static enum err set_dead_letter(struct open *o, struct term *value, const struct
 {
     char path[PATH_MAX];
     struct buf scratch;
-    o->change.given |= QUEUE_DEAD_LETTER;
+    o->change->given |= QUEUE_DEAD_LETTER;
     if (term_is_atom(value, "none"))
         return OK;
     buf_init(&scratch, (size_t)PATH_MAX * 4);
@@ -169,40 +169,40 @@ static enum err set_dead_letter(struct open *o, struct term *value, const struct
     if (e == OK && strlen(path) > QUEUE_NAME_MOST)
         e = ERR_ENAMETOOLONG;
     if (e == OK)
-        snprintf(o->change.to.dead_letter, sizeof o->change.to.dead_letter, "%.*s", QUEUE_NAME_MOST,
-                 path);
+        snprintf(o->change->to.dead_letter, sizeof o->change->to.dead_letter, "%.*s",
+                 QUEUE_NAME_MOST, path);
     return e;
 }
 
 static enum err set_register(struct open *o, struct term *value)
 {
-    o->change.given |= QUEUE_REGISTERED;
+    o->change->given |= QUEUE_REGISTERED;
     if (term_is_atom(value, "none"))
         return OK;
-    return registry_name(term_any(value), o->change.to.registered) ? OK : ERR_BADARG;
+    return registry_name(term_any(value), o->change->to.registered) ? OK : ERR_BADARG;
 }
 
 static enum err set_queue_value(struct open *o, enum setting setting, struct term *value)
 {
-    struct queue_options *to = &o->change.to;
+    struct queue_options *to = &o->change->to;
     uint64_t attempts = 0;
     enum err e;
     switch (setting) {
     case MAX_ITEMS:
-        o->change.given |= QUEUE_MAX_ITEMS;
+        o->change->given |= QUEUE_MAX_ITEMS;
         return set_bound(&to->max_items, value, INT64_MAX);
     case MAX_BYTES:
-        o->change.given |= QUEUE_MAX_BYTES | QUEUE_FIXED_SIZE;
+        o->change->given |= QUEUE_MAX_BYTES | QUEUE_FIXED_SIZE;
         return set_bound(&to->max_bytes, value, INT64_MAX);
     case LEASE_MS:
-        o->change.given |= QUEUE_LEASE_MS;
+        o->change->given |= QUEUE_LEASE_MS;
         return set_bound(&to->lease_ms, value, INT64_MAX);
     case MAX_ATTEMPTS:
-        o->change.given |= QUEUE_MAX_ATTEMPTS;
+        o->change->given |= QUEUE_MAX_ATTEMPTS;
         e = set_bound(&attempts, value, ATTEMPTS_MOST);
         to->max_attempts = (uint32_t)attempts;
         return e;
-    case OVERFLOW: o->change.given |= QUEUE_OVERFLOW; return set_overflow(to, value);
+    case OVERFLOW: o->change->given |= QUEUE_OVERFLOW; return set_overflow(to, value);
     case DEAD_LETTER: return set_dead_letter(o, value, o->paths);
     case REGISTER: return set_register(o, value);
     default: return ERR_BADARG;
@@ -328,12 +328,41 @@ static bool consistent(struct call *c, const struct open *o)
     return false;
 }
 
+/* What `room` holds: the change, which has so many bytes, the path likewise, the owner. */
+static void place(struct open *o, size_t change, size_t path)
+{
+    static struct queue_change none; /* nobody writes to it */
+    o->change = change == 0 ? &none : (struct queue_change *)(void *)o->room;
+    o->path = o->room + change;
+    o->owner = o->path + path;
+}
+
+/* A copy of no more than is needed, for many may wait in lines; `o` is no more. NULL without
+ * memory. */
+static struct open *fitted(struct open *o)
+{
+    const size_t change = o->opening.queue == NULL ? 0 : sizeof *o->change;
+    const size_t path = strlen(o->path) + 1;
+    struct open *f = malloc(sizeof *f + change + path + o->owner_len);
+    if (f != NULL) {
+        *f = *o;
+        place(f, change, path);
+        f->opening.path = f->path;
+        f->opening.queue = change == 0 ? NULL : f->change;
+        memcpy(f->room, o->change, change);
+        memcpy(f->path, o->path, path);
+        memcpy(f->owner, o->owner, o->owner_len);
+    }
+    free(o);
+    return f;
+}
+
 static struct open *open_new(const struct server *s)
 {
-    struct open *o = calloc(1, sizeof *o + PATH_MAX + PATH_MAX);
+    struct open *o = calloc(1, sizeof *o + sizeof *o->change + PATH_MAX + PATH_MAX);
     if (o == NULL)
         return NULL;
-    o->owner = o->path + PATH_MAX;
+    place(o, sizeof *o->change, PATH_MAX);
     o->paths = s->paths;
     o->max_inc_size = 64 << 20;
     o->opening = (struct opening){.path = o->path,
@@ -370,18 +399,18 @@ static void arguments_of_queue(struct open *o)
     f->kind = OBJECT_QUEUE;
     f->write = true;
     f->create = true;
-    f->queue = &o->change;
+    f->queue = o->change;
 }
 
 /* Now the size is known to be a bound, or not. */
 static bool bound_by_size(struct call *c, struct open *o)
 {
-    struct queue_options *to = &o->change.to;
+    struct queue_options *to = &o->change->to;
     if (!o->fixed_size)
         return true;
     if (c->args[1].u == 0 || c->args[1].u > INT64_MAX)
         return fail(c, ERR_BADARG);
-    o->change.given |= QUEUE_MAX_BYTES | QUEUE_OVERFLOW | QUEUE_FIXED_SIZE;
+    o->change->given |= QUEUE_MAX_BYTES | QUEUE_OVERFLOW | QUEUE_FIXED_SIZE;
     to->max_bytes = c->args[1].u;
     to->drop_head = false;
     to->fixed_size = true;
@@ -422,8 +451,8 @@ bool open_of_call(struct call *c, struct open **made)
         free(o);
         return false;
     }
-    *made = o;
-    return true;
+    *made = fitted(o);
+    return *made != NULL || fail(c, ERR_ENOMEM);
 }
 
 struct open *open_of_name(struct server *s, const char *path)
@@ -434,5 +463,5 @@ struct open *open_of_name(struct server *s, const char *path)
     o->opening.by_name = true;
     o->opening.write = true;
     snprintf(o->path, PATH_MAX, "%s", path);
-    return o;
+    return fitted(o);
 }

@@ -14,10 +14,11 @@ struct open {
     bool claimed; /* the name under which it is to be registered is kept for it */
     bool taken;   /* it belongs to another file, unless this is found to be the same */
     const struct paths *paths;
-    struct queue_change change; /* options of a queue */
-    size_t owner_len;           /* of the raw pid behind the path; 0: none */
+    struct queue_change *change; /* options of a queue */
+    size_t owner_len;            /* of the raw pid; 0: none */
     char *owner;
-    char path[]; /* PATH_MAX */
+    char *path;
+    _Alignas(struct queue_change) char room[]; /* where these are */
 };
 
 /* open_of_call reads an OP_OPENS call. False: the error reply is appended. Freed by free(). */
