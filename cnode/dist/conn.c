@@ -447,7 +447,8 @@ static void on_long_frame(struct conn *c, struct span head)
 
 static bool may_go_on(const struct conn *c)
 {
-    return c->state == OPEN && c->broken == NULL && !c->held && !c->stopped;
+    return c->state == OPEN && c->broken == NULL && !c->held && !c->stopped &&
+           !client_is_behind(c->client);
 }
 
 static void handle_frames(struct conn *c, struct span *in)
@@ -461,7 +462,7 @@ static void handle_frames(struct conn *c, struct span *in)
         case FRAME_LONG: on_long_frame(c, frame); break;
         }
         hold_or_release(c);
-        if (uv_hrtime() >= c->turn_end) {
+        if (uv_hrtime() >= c->turn_end || client_is_behind(c->client)) {
             c->share = ROOM;
             return;
         }
@@ -593,12 +594,24 @@ static void on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *room)
         rest(c);
 }
 
+/* With what one message has asked for. */
+static void go_on(struct conn *c)
+{
+    if (c->client == NULL || !client_is_behind(c->client) || c->held || c->stopped)
+        return;
+    client_go_on(c->client);
+    mark_dirty(c);
+    if (client_is_behind(c->client))
+        c->share = ROOM;
+}
+
 static void read_on(struct conn *c)
 {
     c->share = 0;
     if (has_more(c))
         mark_dirty(c);
     begin_turn(c);
+    go_on(c);
     if (c->in.len > 0 && c->state == OPEN && !c->stopped)
         handle_input(c, span_of(c->in.at, c->in.len), false);
     if (c->state == CLOSED || c->reading || c->held || (c->stopped && !c->finishing))

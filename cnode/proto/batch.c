@@ -1,9 +1,10 @@
 #include "proto/held.h"
 #include "proto/reply.h"
 
-/* A batch does its items one after the other. While one waits in a line, the batch lives on by
- * itself: the item's pending request points to it, and its reply lets it go on. Not at once: who
- * brings the reply is in the midst of a line of his own, which the next item might change.
+/* A batch does its items one after the other; after some time others have their turn. While one
+ * waits in a line, the batch lives on by itself: the item's pending request points to it, and its
+ * reply lets it go on. Not at once: who brings the reply is in the midst of a line of his own,
+ * which the next item might change.
  *
  * A last item `sync` becomes one {sync, Obj} for each object that the items before it name. */
 struct batch {
@@ -12,6 +13,7 @@ struct batch {
     struct term items;
     int left;       /* items not begun */
     uint64_t group; /* of the journal: what its replies show is durable with that */
+    bool yielded;   /* none waits: others have their turn */
     struct buf replies;
     struct {
         bool on;          /* the last item is being done */
@@ -137,9 +139,25 @@ static void begin_sync(struct batch *b)
     b->sync.at = b->replies.len;
 }
 
-/* Does items until one waits or none is left. */
+static void may_go_on(struct batch *b)
+{
+    struct client *c = b->request.client;
+    DL_APPEND(c->server->ready_batches, b);
+    c->ready_batches++;
+}
+
+static enum outcome yield(struct batch *b)
+{
+    b->yielded = true;
+    b->request.client->yielded++;
+    may_go_on(b);
+    return WAITS;
+}
+
+/* Does items until one waits, the time is over or none is left. */
 static enum outcome go_through(struct batch *b)
 {
+    const uint64_t end_ns = uv_hrtime() + SLICE_NS;
     while (b->left > 0 && !b->sync.on) {
         struct span item = term_any(&b->items);
         b->left--;
@@ -149,6 +167,8 @@ static enum outcome go_through(struct batch *b)
         }
         if (run_item(b, item) == WAITS)
             return WAITS;
+        if (b->left > 0 && uv_hrtime() > end_ns)
+            return yield(b);
     }
     return b->sync.on ? sync_next(b) : ANSWERED;
 }
@@ -198,12 +218,10 @@ enum outcome batch_run(const struct request *r, struct span items, struct buf *o
 
 void batch_go_on(struct batch *b, struct span reply)
 {
-    struct client *c = b->request.client;
     reply_raw(&b->replies, reply);
     if (b->sync.on)
         fold_sync_reply(b);
-    DL_APPEND(c->server->ready_batches, b);
-    c->ready_batches++;
+    may_go_on(b);
 }
 
 static void go_on(struct batch *b)
@@ -227,6 +245,8 @@ void batch_go_on_all(struct server *s)
         struct batch *b = list;
         struct client *c = b->request.client;
         DL_DELETE(list, b);
+        c->yielded -= b->yielded;
+        b->yielded = false;
         go_on(b);
         c->ready_batches--;
         client_release(c);

@@ -21,6 +21,7 @@
 
 struct pending;
 struct batch;
+struct deferral;
 struct desk;
 struct holder;
 struct waiter;
@@ -53,6 +54,7 @@ struct server {
     uv_timer_t due_timer;
     int64_t wall_ms;        /* to be added to the loop's time, for that since 1970 */
     struct client *clients; /* all, newest first */
+    bool client_left;       /* one of them is no more: its memory can go back */
     struct client *own;     /* the daemon itself, which moves items; not among them */
     uint32_t entry_count;   /* with an open object, or about to have one */
     uint32_t kept_most;     /* open objects, where descriptors are short */
@@ -95,11 +97,13 @@ struct client {
     size_t pending_bytes;
     size_t batch_bytes; /* that batches hold, each while an item of it waits */
     uint32_t ready_batches;
-    struct pending *waiting; /* those that can be taken back, by reference */
-    struct waiter *waiters;  /* those who wait for items, by reference */
-    struct grant *grants;    /* what was leased to a call, by its reference */
-    struct holder *holders;  /* by pid */
-    struct holder *idle;     /* of these, who neither hold nor wait; the longest idle first */
+    uint32_t yielded;          /* of these, those that have given way to others */
+    struct deferral *deferral; /* entries of an envelope that are to be done yet */
+    struct pending *waiting;   /* those that can be taken back, by reference */
+    struct waiter *waiters;    /* those who wait for items, by reference */
+    struct grant *grants;      /* what was leased to a call, by its reference */
+    struct holder *holders;    /* by pid */
+    struct holder *idle;       /* of these, who neither hold nor wait; the longest idle first */
     uint32_t idle_count;
     uint32_t lease_count;
     uint32_t waiter_count;
@@ -139,6 +143,9 @@ bool server_time_after(uint64_t ms, uint64_t *at);
 void server_rest(struct server *s);
 
 enum outcome { ANSWERED, WAITS };
+
+/* What one message may ask for at once, an envelope or a batch, before others have their turn. */
+enum { SLICE_NS = 1000 * 1000 };
 
 /* request_run does what is asked, or puts it into its object's line; then the answer comes later.
  * ANSWERED: the reply (and only that) is appended to out. */

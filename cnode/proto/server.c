@@ -33,9 +33,12 @@ static void on_lag_timer(uv_timer_t *timer)
     const uint64_t now = uv_hrtime();
     const uint64_t due = s->lag_due_ns;
     s->loop_lag_us = now > due ? (now - due) / 1000 : 0;
-    s->lag_due_ns = now + (uint64_t)LAG_EACH_MS * 1000000;
     look_at_clock(s);
     s->kept_most = UINT32_MAX;
+    if (s->client_left)
+        os_give_memory_back();
+    s->client_left = false;
+    s->lag_due_ns = uv_hrtime() + (uint64_t)LAG_EACH_MS * 1000000;
 }
 
 static void start_lag_timer(struct server *s)
@@ -344,6 +347,7 @@ void client_release(struct client *c)
         c->subscriber_count > 0 || c->ready_batches > 0 || c->held_count > 0 || c->holders != NULL)
         return;
     DL_DELETE(c->server->clients, c);
+    c->server->client_left = true;
     free(c->node);
     free(c);
 }
@@ -363,6 +367,8 @@ static void tend_those_in_line(struct server *s)
 void client_close(struct client *c)
 {
     c->gone = true;
+    free(c->deferral); /* nobody waits for that, as for what has not been read */
+    c->deferral = NULL;
     c->pending_count++; /* so that it is not freed while we walk what it has */
     holder_down_all(c);
     tend_those_in_line(c->server);
@@ -429,6 +435,18 @@ static bool caller_of(struct term *t, struct request *r)
     return true;
 }
 
+static void answer_call(const struct request *r)
+{
+    struct client *c = r->client;
+    struct buf *out = c->outlet.begin(c->conn, r->to);
+    reply_tuple(out, 2);
+    reply_raw(out, r->tag);
+    if (request_run(r, out) == WAITS)
+        c->outlet.undo(c->conn);
+    else
+        c->outlet.end(c->conn);
+}
+
 /* {'$gen_call', {Pid, Tag}, Request} */
 static void on_call(struct client *c, struct term *t)
 {
@@ -438,13 +456,7 @@ static void on_call(struct client *c, struct term *t)
         return;
     }
     r.term = term_any(t);
-    struct buf *out = c->outlet.begin(c->conn, r.to);
-    reply_tuple(out, 2);
-    reply_raw(out, r.tag);
-    if (request_run(&r, out) == WAITS)
-        c->outlet.undo(c->conn);
-    else
-        c->outlet.end(c->conn);
+    answer_call(&r);
 }
 
 /* {'$gen_cast', Request} */
@@ -472,32 +484,97 @@ static bool entries_are_right(struct term t, int n)
     return !t.bad;
 }
 
+/* Entries that are left when the time of an envelope is over: they are done, and answered, one by
+ * one. */
+struct deferral {
+    struct term entries;
+    int left;
+    char bytes[];
+};
+
+static struct request next_entry(struct client *c, struct term *t)
+{
+    struct request r = {.client = c, .in_envelope = true};
+    term_tuple(t);
+    r.from = term_any(t);
+    r.to = r.tag = term_any(t);
+    r.term = term_any(t);
+    if (!is_reference(r.to))
+        r.to = r.tag = span_of(NULL, 0);
+    return r;
+}
+
 static void put_late(struct buf *late, uint32_t *count, int i)
 {
     reply_int64(late, i);
     (*count)++;
 }
 
-/* Does the entries in order. The replies are appended to out, the numbers of those that wait to
- * late. */
+/* False without memory: then they are done at once. */
+static bool defer(struct client *c, struct term t, int left)
+{
+    const size_t len = (size_t)(t.end - t.index);
+    struct deferral *d = malloc(sizeof *d + len);
+    if (d == NULL)
+        return false;
+    memcpy(d->bytes, t.buf + t.index, len);
+    d->entries = term_in(span_of(d->bytes, len));
+    d->left = left;
+    c->deferral = d;
+    return true;
+}
+
+/* After `done` entries. A few are done in any case: that the system gave the processor to somebody
+ * else is no reason to split them. */
+static bool has_had_its_turn(const struct client *c, int done, uint64_t end_ns)
+{
+    enum { A_FEW = 8 };
+    return c->yielded > 0 || (done > 0 && done % A_FEW == 0 && uv_hrtime() > end_ns);
+}
+
+/* Does the entries in order. The replies are appended to out, the numbers of those that wait, or
+ * are left, to late. */
 static void run_entries(struct client *c, struct term *t, int n, struct buf *out, struct buf *late,
                         uint32_t *replies, uint32_t *lates)
 {
+    const uint64_t end_ns = uv_hrtime() + SLICE_NS;
+    bool left = false;
     for (int i = 0; i < n; i++) {
-        struct request r = {.client = c, .in_envelope = true};
-        term_tuple(t);
-        r.from = term_any(t);
-        r.to = r.tag = term_any(t);
-        r.term = term_any(t);
-        if (!is_reference(r.to)) {
-            r.to = r.tag = span_of(NULL, 0);
+        left = left || (has_had_its_turn(c, i, end_ns) && defer(c, *t, n - i));
+        const struct request r = next_entry(c, t);
+        const bool is_call = r.to.len > 0;
+        if (!left && !is_call)
             request_cast(&r);
-        } else if (request_run(&r, out) == WAITS) {
+        else if (is_call && (left || request_run(&r, out) == WAITS))
             put_late(late, lates, i);
-        } else {
+        else if (is_call)
             (*replies)++;
-        }
     }
+}
+
+bool client_is_behind(const struct client *c)
+{
+    return c->yielded > 0 || c->deferral != NULL;
+}
+
+void client_go_on(struct client *c)
+{
+    struct deferral *d = c->deferral;
+    const uint64_t end_ns = uv_hrtime() + SLICE_NS;
+    if (d == NULL || c->server->stopping)
+        return;
+    for (int done = 0; d->left > 0 && !has_had_its_turn(c, done, end_ns); done++) {
+        const struct request r = next_entry(c, &d->entries);
+        d->left--;
+        if (r.to.len == 0)
+            request_cast(&r);
+        else
+            answer_call(&r);
+    }
+    if (d->left > 0)
+        return;
+    c->deferral = NULL;
+    free(d);
 }
 
 /* {'$emmap', Lane, Id, Entries}: answered by {'$emmap', Id, Replies, Late} */

@@ -122,6 +122,11 @@ bool client_watch(struct client *c, uint32_t process);
  * request of PROTOCOL.md is counted and ignored. The span is good during the call. */
 void client_message(struct client *c, uint32_t process, struct span message);
 
+/* client_is_behind: the last message asked for so much that the rest of it is left for the turns to
+ * come. What follows it is handed in when client_go_on, once a turn, has done that. */
+bool client_is_behind(const struct client *c);
+void client_go_on(struct client *c);
+
 /* A message that was longer than a frame may be: its first bytes, cut anywhere. The caller gets
  * {error, {limit, max_frame}} where these tell who it is. */
 void client_too_long(struct client *c, struct span head);

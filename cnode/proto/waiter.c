@@ -199,7 +199,7 @@ static void set_deadline(struct waiter *w)
 }
 
 /* What a waiting request keeps, those of a client on average: a caller, and a tag of any length. */
-enum { BYTES_EACH = 512 };
+enum { BYTES_EACH = 256 };
 
 static enum err admit_waiter(const struct client *c)
 {

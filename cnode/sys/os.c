@@ -8,6 +8,7 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -357,6 +358,11 @@ bool os_is_scarce(int fd)
 {
     enum { SCARCE = 16 };
     return fd >= for_objects - SCARCE;
+}
+
+void os_give_memory_back(void)
+{
+    malloc_trim(0);
 }
 
 /* Linux 6.2 and later tell the number; before it was 0, and they have to be counted. */

@@ -92,6 +92,10 @@ void os_random(void *to, size_t n);
 /* os_keep_descriptors: programs that are started get none from `first` on. */
 void os_keep_descriptors(unsigned first);
 
+/* os_give_memory_back: what was freed goes back to the system. Takes a millisecond for some tens of
+ * megabytes. */
+void os_give_memory_back(void);
+
 /* os_descriptors counts the open descriptors of this process. */
 size_t os_descriptors(void);
 

@@ -473,6 +473,77 @@ static void an_envelope_is_answered_to_the_lane(void **state)
     is(told(), "{$emmap,5,[],[]}");
 }
 
+/* {batch, [ping, ..., ping]}: more than a millisecond of work. */
+enum { PINGS = 100000 };
+
+static void put_pings(struct buf *b)
+{
+    reply_tuple(b, 2);
+    reply_atom(b, "batch");
+    reply_list(b, PINGS);
+    for (int i = 0; i < PINGS; i++)
+        reply_atom(b, "ping");
+    reply_nil(b);
+}
+
+static void a_long_batch_gives_way_to_others(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    put_pings(&b);
+    call(&peer, span_of(b.at, b.len));
+    buf_fini(&b);
+    assert_true(client_is_behind(peer.client));
+    struct message *m = hear(&peer);
+    assert_false(client_is_behind(peer.client));
+    assert_true(m->len > PINGS * 6);
+    free(m);
+}
+
+/* A batch that has given way is an entry that waits; those behind it are done when it is done. */
+static void a_long_envelope_gives_way_to_others(void **state)
+{
+    (void)state;
+    struct buf b;
+    const uint64_t c = open_counters("hits", 1);
+    const bool casts[] = {false, false, true, false};
+    buf_init(&b, 1 << 20);
+    put_pings(&b);
+    const struct span requests[] = {make_term("{inc_counter,%" PRIu64 ",0}", c),
+                                    span_of(b.at, b.len),
+                                    make_term("{set_counter,%" PRIu64 ",0,7}", c),
+                                    make_term("{read_counter,%" PRIu64 ",0}", c)};
+    send_envelope(requests, casts, 4);
+    buf_fini(&b);
+    is(told(), "{$emmap,5,[{ok,0}],[1,3]}");
+    client_go_on(peer.client); /* the batch is not done yet */
+    assert_true(client_is_behind(peer.client));
+    struct message *m = hear(&peer);
+    assert_true(m->len > PINGS * 6);
+    free(m);
+    assert_true(client_is_behind(peer.client));
+    client_go_on(peer.client);
+    assert_false(client_is_behind(peer.client));
+    is(told(), "{#Ref,{ok,7}}");
+}
+
+static void who_is_behind_may_hang_up(void **state)
+{
+    (void)state;
+    struct buf b;
+    const bool casts[] = {false, false};
+    buf_init(&b, 1 << 20);
+    put_pings(&b);
+    const struct span requests[] = {span_of(b.at, b.len), make_term("ping")};
+    send_envelope(requests, casts, 2);
+    buf_fini(&b);
+    assert_true(client_is_behind(peer.client));
+    peer_close(&peer);
+    peer_open(&peer, &host, "client@localhost");
+    is(ask(&peer, "ping"), "pong");
+}
+
 static void a_barrier_tells_of_casts(void **state)
 {
     (void)state;
@@ -874,6 +945,9 @@ int main(void)
         TEST(a_line_is_bounded),
         TEST(a_name_that_may_not_wait_is_forgotten),
         TEST(a_batch_answers_in_order),
+        TEST(a_long_batch_gives_way_to_others),
+        TEST(a_long_envelope_gives_way_to_others),
+        TEST(who_is_behind_may_hang_up),
         TEST(an_envelope_is_answered_to_the_lane),
         TEST(a_barrier_tells_of_casts),
         TEST(ids_of_others_are_stale),
