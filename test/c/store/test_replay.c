@@ -344,7 +344,7 @@ static void put_mark(const char *name, const void *bytes, size_t len)
 static void a_mark_of_garbage_is_of_nobody(void **state)
 {
     (void)state;
-    static uint8_t bytes[5000];
+    static uint8_t bytes[3000];
     struct mark m;
     start();
     assert_first("c", 0);
