@@ -556,6 +556,17 @@ enum err halves_turn(struct halves *h, uint64_t step, uint64_t first_group)
     return e;
 }
 
+enum err halves_begin_again(struct halves *h, uint64_t first_group)
+{
+    struct half *f = &h->half[h->current];
+    must(f->state == HALF_GOOD && f->last_group + 1 == f->first_group);
+    f->generation++;
+    f->first_group = first_group;
+    f->last_group = first_group - 1;
+    return write_header(h, f);
+}
+
+/* Under its new name nothing but the header tells what it is. */
 enum err halves_keep(struct halves *h, unsigned file, uint32_t serial)
 {
     char name[64];

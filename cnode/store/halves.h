@@ -93,6 +93,9 @@ enum err halves_append(struct halves *h, uint8_t *group, uint64_t number, uint64
  * later, its first group will have this number. */
 enum err halves_turn(struct halves *h, uint64_t step, uint64_t first_group);
 
+/* halves_begin_again does that with the newer half, which has no group yet. */
+enum err halves_begin_again(struct halves *h, uint64_t first_group);
+
 /* halves_keep gives a half the name kept-GENERATION-SERIAL, too, from then on it is not written
  * any more; halves_renew puts an empty file in its place. */
 enum err halves_keep(struct halves *h, unsigned file, uint32_t serial);

@@ -735,11 +735,20 @@ static enum err replay_halves(struct halves *h, const struct paths *paths, char 
     return e;
 }
 
+static bool is_empty(const struct halves *h)
+{
+    const struct half *f = &h->half[h->current];
+    return f->state == HALF_GOOD && f->end == h->limits->page;
+}
+
 /* From here on groups go to a half that has none: its generation is not one more than the other's,
- * so that nothing of that counts. Also where that which is found has none: its header may be in the
- * cache only, if the last daemon could not sync it. */
+ * so that nothing of that counts. Where the newer one has none yet, its header may be in the cache
+ * only, if the last daemon could not sync it: it is written again before the other's is touched. */
 static enum err begin_anew(struct halves *h, uint64_t greatest)
 {
+    const struct half *f = &h->half[h->current];
+    if (is_empty(h) && f->size == h->limits->half && !f->kept)
+        return halves_begin_again(h, greatest + 1);
     return halves_turn(h, 2, greatest + 1);
 }
 
@@ -844,12 +853,6 @@ enum err journal_start(struct journal *j, char why[JOURNAL_WHY])
         log_warning("the journal in %s belongs to %s: no durable objects here", j->path,
                     owner[0] != '\0' ? owner : "another program");
     return e == ERR_ENOENT ? OK : e;
-}
-
-static bool is_empty(const struct halves *h)
-{
-    unsigned order[2];
-    return halves_in_order(h, order) == 1 && h->half[order[0]].end == h->limits->page;
 }
 
 static void stop_threads(struct journal *j)
