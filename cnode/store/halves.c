@@ -173,6 +173,7 @@ static enum err settle_bad(struct halves *h, unsigned i, char why[JOURNAL_WHY])
     bad->generation = good->generation - 1;
     bad->first_group = first_group_in(h, bad, bad->generation);
     bad->state = bad->first_group > 0 ? HALF_GOOD : HALF_NEW;
+    bad->torn = true;
     return OK;
 }
 
@@ -551,6 +552,7 @@ enum err halves_turn(struct halves *h, uint64_t step, uint64_t first_group)
     f->end = h->limits->page;
     e = write_header(h, f);
     f->state = e == OK ? HALF_GOOD : HALF_BAD;
+    f->torn = false;
     if (e == OK)
         h->current = !h->current;
     return e;
@@ -570,6 +572,10 @@ enum err halves_begin_again(struct halves *h, uint64_t first_group)
 enum err halves_keep(struct halves *h, unsigned file, uint32_t serial)
 {
     char name[64];
+    enum err e = h->half[file].torn ? write_header(h, &h->half[file]) : OK;
+    if (e != OK)
+        return e;
+    h->half[file].torn = false;
     snprintf(name, sizeof name, "kept-%" PRIu64 "-%" PRIu32, h->half[file].generation, serial);
     if (os.link(h->dir, names[file], name) != 0 && errno != EEXIST)
         return last_error();

@@ -26,6 +26,7 @@ struct half {
     uint64_t first_group;
     uint64_t last_group; /* first_group - 1: none yet. Known after a walk */
     uint64_t end;        /* where the next goes; the same */
+    bool torn;           /* its header is not whole; what it said follows from the groups */
     bool kept;           /* it has another name, too: not to be written any more */
 };
 
