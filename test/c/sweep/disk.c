@@ -9,38 +9,30 @@
 #include "sweep/run.h"
 #include "sys/os.h"
 
-enum { FILES = 4, SCRATCH = -7 };
+enum { SCRATCH = DISK_FILES - 1 };
 
-static struct disk_file *files[FILES];
+static struct disk_file *files[DISK_FILES];
 static struct disk_file scratch;
 static struct os real;
 
 void (*disk_hook)(void);
+void (*disk_beside)(struct disk_file *f);
 
-static struct disk_file *file_of(int fd)
+struct disk_file *disk_file_of(int fd)
 {
-    if (fd == SCRATCH)
-        return &scratch;
-    for (int i = 0; i < FILES; i++)
-        if (files[i] != NULL && files[i]->fd == fd)
-            return files[i];
-    abort();
-}
-
-static bool is_scratch(const struct disk_file *f)
-{
-    return f == &scratch;
+    must(fd > 0 && fd < DISK_FILES && files[fd] != NULL);
+    return files[fd];
 }
 
 static void hook(const struct disk_file *f)
 {
-    if (disk_hook != NULL && !is_scratch(f))
+    if (disk_hook != NULL && !f->forgets)
         disk_hook();
 }
 
 static void note(struct disk_file *f, uint32_t at, uint64_t value)
 {
-    if (is_scratch(f))
+    if (f->forgets)
         return;
     if (f->n == f->cap) {
         f->cap = f->cap == 0 ? 4096 : 2 * f->cap;
@@ -65,7 +57,7 @@ static void note_lost(struct disk_file *f, uint32_t sector)
 /* The words of the range are in `mapped`; one after the other they are stored. */
 static void note_range(struct disk_file *f, uint64_t at, size_t len)
 {
-    if (is_scratch(f))
+    if (f->forgets)
         return;
     for (uint64_t word = at & ~UINT64_C(7); word < at + len; word += 8) {
         uint64_t value;
@@ -80,24 +72,32 @@ static void note_range(struct disk_file *f, uint64_t at, size_t len)
 
 static void watch(const struct map *m, uint64_t pos, const void *from, size_t len)
 {
+    enum { PAGE = 4096 };
+    struct disk_file *f = disk_file_of(m->fd);
     (void)from;
-    note_range(file_of(m->fd), pos, len);
+    note_range(f, pos, len);
+    if (len != 1 || pos % PAGE != 0 || f->forgets)
+        return;
+    /* put_again: the page as a whole is written once more */
+    for (uint32_t s = (uint32_t)pos / DISK_SECTOR; s < (pos + PAGE) / DISK_SECTOR; s++)
+        if (s < f->most / DISK_SECTOR && f->lost[s])
+            note_lost(f, s);
 }
 
 /* --- the calls ------------------------------------------------------------------------------- */
 
-static void end_of_file(uint8_t *bytes, uint32_t size)
+static void end_of_file(const struct disk_file *f, uint8_t *bytes, uint32_t size)
 {
-    memset(bytes + size, 0, DISK_CAP - size);
+    memset(bytes + size, 0, f->most - size);
 }
 
 static void set_size(struct disk_file *f, uint32_t size)
 {
-    if (!is_scratch(f))
+    if (!f->forgets)
         run.reached[size < f->seen_size ? SHRINK : GROWTH]++;
     if (size < f->seen_size) {
-        end_of_file(f->mapped, size);
-        end_of_file(f->seen, size);
+        end_of_file(f, f->mapped, size);
+        end_of_file(f, f->seen, size);
     }
     f->seen_size = size;
     note(f, NO_WORD, size);
@@ -106,14 +106,14 @@ static void set_size(struct disk_file *f, uint32_t size)
 
 static int sim_fstat(int fd, struct stat *st)
 {
-    *st = (struct stat){.st_size = file_of(fd)->seen_size};
+    *st = (struct stat){.st_size = disk_file_of(fd)->seen_size};
     return 0;
 }
 
 static int sim_allocate(int fd, off_t offset, off_t len)
 {
-    struct disk_file *f = file_of(fd);
-    if (offset + len > DISK_CAP) {
+    struct disk_file *f = disk_file_of(fd);
+    if (offset + len > f->most) {
         errno = ENOSPC;
         return -1;
     }
@@ -124,13 +124,13 @@ static int sim_allocate(int fd, off_t offset, off_t len)
 
 static int sim_truncate(int fd, off_t size)
 {
-    set_size(file_of(fd), (uint32_t)size);
+    set_size(disk_file_of(fd), (uint32_t)size);
     return 0;
 }
 
 static ssize_t sim_write_at(int fd, const void *bytes, size_t n, off_t offset)
 {
-    struct disk_file *f = file_of(fd);
+    struct disk_file *f = disk_file_of(fd);
     memcpy(f->mapped + offset, bytes, n);
     note_range(f, (uint64_t)offset, n);
     return (ssize_t)n;
@@ -138,21 +138,21 @@ static ssize_t sim_write_at(int fd, const void *bytes, size_t n, off_t offset)
 
 static int sim_punch(int fd, off_t offset, off_t len)
 {
-    struct disk_file *f = file_of(fd);
+    struct disk_file *f = disk_file_of(fd);
     memset(f->mapped + offset, 0, (size_t)len);
     note_range(f, (uint64_t)offset, (size_t)len);
-    run.reached[HOLE] += !is_scratch(f);
+    run.reached[HOLE] += !f->forgets;
     return 0;
 }
 
-static void apply(const struct word *w, uint8_t *bytes, uint32_t *size)
+static void apply(const struct disk_file *f, const struct word *w, uint8_t *bytes, uint32_t *size)
 {
     if (w->at != NO_WORD) {
         memcpy(bytes + w->at, &w->value, sizeof w->value);
         return;
     }
     *size = (uint32_t)w->value;
-    end_of_file(bytes, *size);
+    end_of_file(f, bytes, *size);
 }
 
 void disk_sync_begin(struct disk_file *f)
@@ -165,8 +165,8 @@ static void complete(struct disk_file *f, bool fails)
 {
     for (size_t i = 0; i < f->mark; i++)
         if (!fails || one_in(2))
-            apply(&f->words[i], f->kept, &f->kept_size);
-    end_of_file(f->kept, f->kept_size);
+            apply(f, &f->words[i], f->kept, &f->kept_size);
+    end_of_file(f, f->kept, f->kept_size);
     memmove(f->words, f->words + f->mark, (f->n - f->mark) * sizeof *f->words);
     f->n -= f->mark;
     f->syncing = false;
@@ -194,16 +194,16 @@ static void drop_some(struct disk_file *f)
         f->kept_size = f->seen_size;
     if (one_in(2))
         return;
-    for (uint32_t s = 0; s < DISK_SECTORS; s++)
+    for (uint32_t s = 0; s < f->most / DISK_SECTOR; s++)
         if (!dirty[s] && one_in(4))
             memcpy(sector_of(f->seen, s), sector_of(f->kept, s), DISK_SECTOR);
-    end_of_file(f->seen, f->seen_size);
-    memcpy(f->mapped, f->seen, sizeof f->mapped);
+    end_of_file(f, f->seen, f->seen_size);
+    memcpy(f->mapped, f->seen, f->most);
 }
 
 static void mark_lost(struct disk_file *f)
 {
-    for (uint32_t s = 0; s < DISK_SECTORS; s++)
+    for (uint32_t s = 0; s < f->most / DISK_SECTOR; s++)
         f->lost[s] = memcmp(sector_of(f->seen, s), sector_of(f->kept, s), DISK_SECTOR) != 0;
     for (size_t i = 0; i < f->n; i++)
         if (f->words[i].at != NO_WORD)
@@ -212,12 +212,14 @@ static void mark_lost(struct disk_file *f)
 
 static int sim_sync(int fd)
 {
-    struct disk_file *f = file_of(fd);
-    if (is_scratch(f))
+    struct disk_file *f = disk_file_of(fd);
+    if (f->forgets)
         return 0;
     if (!f->syncing)
         disk_sync_begin(f);
     hook(f);
+    if (disk_beside != NULL)
+        disk_beside(f);
     const bool fails = f->fails;
     f->fails = false;
     complete(f, fails);
@@ -294,31 +296,24 @@ void disk_end(void)
 
 /* --- files and images ------------------------------------------------------------------------ */
 
-static void enter(struct disk_file *f)
+void disk_make(struct disk_file *f, int fd, uint32_t most)
 {
-    for (int i = 0; i < FILES; i++)
-        if (files[i] == f)
-            return;
-    for (int i = 0; i < FILES; i++) {
-        if (files[i] == NULL) {
-            files[i] = f;
-            return;
-        }
-    }
-    abort();
+    must(fd > 0 && fd < DISK_FILES && most <= DISK_CAP);
+    f->fd = fd;
+    f->most = most;
+    f->n = f->mark = 0;
+    f->syncing = f->fails = f->forgets = false;
+    f->seen_size = f->kept_size = 0;
+    memset(f->mapped, 0, most);
+    memset(f->seen, 0, most);
+    memset(f->kept, 0, most);
+    memset(f->lost, 0, sizeof f->lost);
+    disk_enter(f);
 }
 
-void disk_make(struct disk_file *f, int fd)
+void disk_enter(struct disk_file *f)
 {
-    f->fd = fd;
-    f->n = f->mark = 0;
-    f->syncing = f->fails = false;
-    f->seen_size = f->kept_size = 0;
-    memset(f->mapped, 0, sizeof f->mapped);
-    memset(f->seen, 0, sizeof f->seen);
-    memset(f->kept, 0, sizeof f->kept);
-    memset(f->lost, 0, sizeof f->lost);
-    enter(f);
+    files[f->fd] = f;
 }
 
 struct map disk_map(struct disk_file *f)
@@ -328,12 +323,12 @@ struct map disk_map(struct disk_file *f)
                         .writable = true,
                         .at = f->mapped,
                         .size = f->seen_size,
-                        .reserved = DISK_CAP};
+                        .reserved = f->most};
 }
 
 void disk_kill(const struct disk_file *f, struct image *image)
 {
-    memcpy(image->bytes, f->seen, sizeof image->bytes);
+    memcpy(image->bytes, f->seen, f->most);
     image->size = f->seen_size;
 }
 
@@ -351,7 +346,7 @@ static void count_versions(const struct disk_file *f, struct choice *c)
     for (size_t i = 0; i < f->n; i++)
         if (f->words[i].at != NO_WORD)
             c->versions[f->words[i].at / DISK_SECTOR]++;
-    for (uint32_t s = 0; s < DISK_SECTORS; s++)
+    for (uint32_t s = 0; s < f->most / DISK_SECTOR; s++)
         if (c->versions[s] > 0)
             c->touched[c->n++] = (uint16_t)s;
 }
@@ -397,7 +392,7 @@ void disk_cut(const struct disk_file *f, enum cut how, struct image *image)
     const uint64_t share = shares[below(3)];
     struct choice c;
     size_t sizes = sizes_kept(f);
-    memcpy(image->bytes, f->kept, sizeof image->bytes);
+    memcpy(image->bytes, f->kept, f->most);
     image->size = f->kept_size;
     if (how != CUT_WORDS) {
         count_versions(f, &c);
@@ -414,20 +409,20 @@ void disk_cut(const struct disk_file *f, enum cut how, struct image *image)
         else
             keep = c.versions[w->at / DISK_SECTOR]++ < c.kept[w->at / DISK_SECTOR];
         if (keep)
-            apply(w, image->bytes, &image->size);
+            apply(f, w, image->bytes, &image->size);
     }
-    end_of_file(image->bytes, image->size);
+    end_of_file(f, image->bytes, image->size);
 }
 
 void disk_become(struct disk_file *f, const struct image *image, bool power)
 {
-    memcpy(f->mapped, image->bytes, sizeof f->mapped);
-    memcpy(f->seen, image->bytes, sizeof f->seen);
+    memcpy(f->mapped, image->bytes, f->most);
+    memcpy(f->seen, image->bytes, f->most);
     f->seen_size = image->size;
     f->syncing = false;
     if (!power)
         return;
-    memcpy(f->kept, image->bytes, sizeof f->kept);
+    memcpy(f->kept, image->bytes, f->most);
     memset(f->lost, 0, sizeof f->lost);
     f->kept_size = image->size;
     f->n = 0;
@@ -436,7 +431,10 @@ void disk_become(struct disk_file *f, const struct image *image, bool power)
 struct disk_file *disk_scratch(const struct image *image)
 {
     scratch.fd = SCRATCH;
-    memcpy(scratch.mapped, image->bytes, sizeof scratch.mapped);
+    scratch.most = DISK_CAP;
+    scratch.forgets = true;
+    disk_enter(&scratch);
+    memcpy(scratch.mapped, image->bytes, DISK_CAP);
     scratch.seen_size = image->size;
     return &scratch;
 }

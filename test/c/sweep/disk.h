@@ -20,6 +20,8 @@ enum { NO_WORD = UINT32_MAX };
 
 struct disk_file {
     int fd;
+    uint32_t most; /* bytes that it can have, at most DISK_CAP */
+    bool forgets;  /* for looking at images: stores are not noted, and no hook is called */
     uint8_t mapped[DISK_CAP]; /* what the engine sees */
     uint8_t seen[DISK_CAP];   /* the same, as far as the store under way has come */
     uint8_t kept[DISK_CAP];   /* the medium, as of the last sync that was completed */
@@ -49,8 +51,16 @@ void disk_end(void);
 /* Called after each word that is stored, and before and after each sync. */
 extern void (*disk_hook)(void);
 
-/* An empty file, forgetting what it was. */
-void disk_make(struct disk_file *f, int fd);
+/* Called within each sync: what others store now it does not cover. */
+extern void (*disk_beside)(struct disk_file *f);
+
+/* An empty file, forgetting what it was. Descriptors are 1 to DISK_FILES - 1. */
+enum { DISK_FILES = 128 };
+void disk_make(struct disk_file *f, int fd, uint32_t most);
+
+/* The file of a descriptor; disk_enter: of f->fd, it is this one. */
+struct disk_file *disk_file_of(int fd);
+void disk_enter(struct disk_file *f);
 
 /* The mapping of a file. */
 struct map disk_map(struct disk_file *f);
@@ -68,7 +78,7 @@ void disk_kill(const struct disk_file *f, struct image *image);
 /* The file is what the image says: after a cut on the medium, too. */
 void disk_become(struct disk_file *f, const struct image *image, bool power);
 
-/* The one file for looking at images: stores into it are forgotten, and no hook is called. */
+/* The one file for looking at images of one file. */
 struct disk_file *disk_scratch(const struct image *image);
 
 #endif

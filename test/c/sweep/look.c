@@ -191,7 +191,7 @@ static bool walks_agree(const struct side *s, struct object *o)
     return true;
 }
 
-static const char *inspect(struct side *s, struct object *o, bool killed)
+const char *look_inspect(struct side *s, struct object *o, bool killed)
 {
     const char *wrong = look_see(s, o);
     if (wrong == NULL && (!counts_agree(s, o) || !memory_agrees(s, o)))
@@ -216,7 +216,7 @@ void look_at(struct side *s, const struct image *image, bool killed)
                   refused);
         return;
     }
-    const char *wrong = inspect(s, &o, killed);
+    const char *wrong = look_inspect(s, &o, killed);
     if (wrong != NULL)
         violation("after a %s: %s", killed ? "kill" : "power cut", wrong);
     look_close(&o);
@@ -235,7 +235,7 @@ static bool may_be_done(const struct side *s, uint64_t seq)
 }
 
 /* An item that moved is in the one queue, or in the other, or was consumed there. */
-static void compare_sides(void)
+void look_compare_sides(void)
 {
     const struct side *from = &sides[0];
     const struct side *to = &sides[1];
@@ -256,7 +256,7 @@ static void look_all(void (*take)(const struct disk_file *, struct image *), boo
         look_at(&sides[i], &image, killed && !sides[i].live.failed);
     }
     if (sides_used == SIDES && !run.violated)
-        compare_sides();
+        look_compare_sides();
 }
 
 static void any_cut(const struct disk_file *f, struct image *image)

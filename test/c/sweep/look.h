@@ -12,6 +12,10 @@ void look_close(struct object *o);
  * pushed. NULL, or what is wrong. */
 const char *look_see(struct side *s, struct object *o);
 
+/* look_inspect: the same, held against the model. look_compare_sides: the last looks at both. */
+const char *look_inspect(struct side *s, struct object *o, bool killed);
+void look_compare_sides(void);
+
 /* look_at opens an image and holds it against the model. */
 void look_at(struct side *s, const struct image *image, bool killed);
 

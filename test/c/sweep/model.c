@@ -89,9 +89,14 @@ bool model_has_room(const struct model *m)
     return true;
 }
 
+void history_add(struct history *h, uint64_t time, uint64_t value)
+{
+    h->versions[h->n++] = (struct version){.time = time, .value = value};
+}
+
 void model_change(struct model *m, struct history *h, uint64_t value)
 {
-    h->versions[h->n++] = (struct version){.time = m->now, .value = value};
+    history_add(h, m->now, value);
 }
 
 struct model_item *model_push(struct model *m, uint32_t len)
@@ -111,7 +116,7 @@ struct model_item *model_push(struct model *m, uint32_t len)
 /* --- time --------------------------------------------------------------------------------------
  */
 
-static void forget_before(struct history *h, uint64_t time)
+void history_forget(struct history *h, uint64_t time)
 {
     unsigned first = 0;
     for (unsigned i = 0; i < h->n; i++)
@@ -127,9 +132,9 @@ void model_durable(struct model *m, uint64_t time, uint64_t tail)
 {
     if (tail > m->durable_tail)
         m->durable_tail = tail;
-    forget_before(&m->options, time);
+    history_forget(&m->options, time);
     for (uint64_t seq = m->low; seq < m->tail; seq++)
-        forget_before(&m->items[seq].states, time);
+        history_forget(&m->items[seq].states, time);
     while (m->low < m->durable_tail && m->items[m->low].states.n == 1 &&
            !history_is_there(&m->items[m->low].states))
         m->low++;
@@ -191,11 +196,11 @@ bool model_allows_options(const struct model *m, const struct queue_options *o, 
     return false;
 }
 
-static void restart(struct model *m, struct history *h, uint64_t value, bool power)
+void history_restart(struct history *h, uint64_t time, uint64_t value, bool power)
 {
     if (power || h->n >= MODEL_VERSIONS - 1)
         h->n = 0;
-    model_change(m, h, value);
+    history_add(h, time, value);
 }
 
 void model_become(struct model *m, const struct sight *seen, uint64_t tail,
@@ -206,11 +211,12 @@ void model_become(struct model *m, const struct sight *seen, uint64_t tail,
         if (stands_for(m->options.versions[i].value, o))
             options = m->options.versions[i].value;
     m->now++;
-    restart(m, &m->options, options, power);
+    history_restart(&m->options, m->now, options, power);
     for (uint64_t seq = m->low; seq < tail; seq++) {
         struct model_item *item = &m->items[seq];
         item->leased = item->moving = item->awake = false;
-        restart(m, &item->states, seen[seq].there ? seen[seq].value : MODEL_DONE, power);
+        history_restart(&item->states, m->now, seen[seq].there ? seen[seq].value : MODEL_DONE,
+                        power);
     }
     m->tail = tail;
     m->op.on = false;

@@ -55,6 +55,12 @@ void model_init(struct model *m);
 uint64_t history_value(const struct history *h);
 bool history_has_room(const struct history *h);
 bool history_is_there(const struct history *h); /* not done */
+void history_add(struct history *h, uint64_t time, uint64_t value);
+
+/* history_forget: the last value of that time is durable. history_restart: this is the value now;
+ * after a power cut no other was ever there. */
+void history_forget(struct history *h, uint64_t time);
+void history_restart(struct history *h, uint64_t time, uint64_t value, bool power);
 
 /* Is there room for one more version of all that are not done? */
 bool model_has_room(const struct model *m);

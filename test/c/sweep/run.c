@@ -2,26 +2,47 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 struct run run;
 
 static uint64_t state;
+static uint64_t os_state; /* what the engine gets is its own, and the same again */
 
-static const char *const names[REACHED] = {
-    [GROWTH] = "growths",
-    [SHRINK] = "files cut",
-    [HOLE] = "holes",
-    [COPY] = "copies",
-    [DELAY_OVER] = "delays",
-    [DROP] = "drops",
-    [DROP_AHEAD] = "drops ahead",
-    [FULL] = "full",
-    [OPTIONS] = "options",
-    [MOVE] = "moves",
-    [FAILED_SYNC] = "failed syncs",
-    [FAILED_OPENING] = "failed openings",
-    [LOSS] = "items damaged",
-    [REFUSAL] = "damaged files refused",
+static const struct {
+    const char *text;
+    unsigned programs;
+} names[REACHED] = {
+    [GROWTH] = {"growths", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [SHRINK] = {"files cut", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [HOLE] = {"holes", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [COPY] = {"copies", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [DELAY_OVER] = {"delays", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [DROP] = {"drops", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [DROP_AHEAD] = {"drops ahead", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [FULL] = {"full", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [OPTIONS] = {"options", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [MOVE] = {"moves", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [FAILED_SYNC] = {"failed syncs", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [FAILED_OPENING] = {"failed openings", SWEEP_QUEUE},
+    [LOSS] = {"items damaged", SWEEP_QUEUE},
+    [REFUSAL] = {"damaged files refused", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [BESIDE] = {"operations within syncs", SWEEP_JOURNAL},
+    [TURN] = {"turns", SWEEP_JOURNAL},
+    [BIG_WRITE] = {"big writes", SWEEP_JOURNAL},
+    [RESIZE] = {"sizes", SWEEP_JOURNAL},
+    [FAILED_PART] = {"failed objects", SWEEP_JOURNAL},
+    [FAILED_JOURNAL] = {"failed journals", SWEEP_JOURNAL},
+    [FAILED_START] = {"failed starts", SWEEP_JOURNAL},
+    [KEPT] = {"images with kept halves", SWEEP_JOURNAL},
+    [RECLAIMED] = {"reclaimed", SWEEP_JOURNAL},
+    [REJOINED] = {"rejoined", SWEEP_JOURNAL},
+    [STRANGER] = {"renamed and replaced", SWEEP_JOURNAL},
+    [OLD_COPY] = {"old copies", SWEEP_JOURNAL},
+    [TORN] = {"torn ends", SWEEP_JOURNAL},
+    [CUT_AND_STARTED] = {"cut", SWEEP_JOURNAL},
 };
 
 uint64_t chance_word(void)
@@ -47,7 +68,22 @@ void chance_begin(uint64_t seed)
     state = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15);
     for (int i = 0; i < 8; i++)
         chance_word();
+    os_state = state;
 }
+
+/* In place of what nobody can guess (sys/os.h), by the linker's --wrap. */
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-*) */
+void __real_os_random(void *to, size_t n);
+void __wrap_os_random(void *to, size_t n);
+
+void __wrap_os_random(void *to, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        os_state = os_state * UINT64_C(6364136223846793005) + 1442695040888963407;
+        ((uint8_t *)to)[i] = (uint8_t)(os_state >> 56);
+    }
+}
+/* NOLINTEND(bugprone-reserved-identifier,cert-*) */
 
 void violation(const char *format, ...)
 {
@@ -62,8 +98,9 @@ void violation(const char *format, ...)
     if (run.sequences > 0)
         printf("\nin sequence %ju\n", (uintmax_t)run.sequences);
     else
-        printf("\nagain: sweep_queue images %ju %ju\n", (uintmax_t)run.images_most,
-               (uintmax_t)run.life);
+        printf("\nagain: %s images %ju %ju\n",
+               run.program == SWEEP_QUEUE ? "sweep_queue" : "sweep_journal",
+               (uintmax_t)run.images_most, (uintmax_t)run.life);
 }
 
 bool run_goes_on(void)
@@ -77,9 +114,29 @@ bool run_tell(double seconds)
     printf("%ju images, %ju operations, %ju reopenings, %.0f images/s;", (uintmax_t)run.images,
            (uintmax_t)run.ops, (uintmax_t)run.reopenings, (double)run.images / seconds);
     for (int i = 0; i < REACHED; i++) {
-        printf(" %s %ju", names[i], (uintmax_t)run.reached[i]);
+        if ((names[i].programs & run.program) == 0)
+            continue;
+        printf(" %s %ju", names[i].text, (uintmax_t)run.reached[i]);
         all &= run.reached[i] > 0;
     }
     printf("\n");
     return all;
+}
+
+double run_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+uint64_t run_seed(const char *text)
+{
+    uint64_t seed;
+    if (text == NULL)
+        return 1;
+    if (strcmp(text, "random") != 0)
+        return strtoull(text, NULL, 10);
+    __real_os_random(&seed, sizeof seed); /* NOLINT(bugprone-reserved-identifier,cert-*) */
+    return seed % 1000000000;
 }

@@ -21,10 +21,27 @@ enum reached {
     FAILED_OPENING,
     LOSS,
     REFUSAL,
+    BESIDE,
+    TURN,
+    BIG_WRITE,
+    RESIZE,
+    FAILED_PART,
+    FAILED_JOURNAL,
+    FAILED_START,
+    KEPT,
+    RECLAIMED,
+    REJOINED,
+    STRANGER,
+    OLD_COPY,
+    TORN,
+    CUT_AND_STARTED,
     REACHED
 };
 
+enum program { SWEEP_QUEUE = 1, SWEEP_JOURNAL = 2 };
+
 struct run {
+    enum program program;
     uint64_t life; /* its seed; the next has the next number */
     uint64_t images, images_most;
     uint64_t fails_every; /* one sync in so many; 0: none */
@@ -47,5 +64,9 @@ uint64_t chance_word(void);
 uint64_t below(uint64_t n); /* 0 to n - 1 */
 bool one_in(uint64_t n);
 void chance_begin(uint64_t seed);
+
+/* By the clock; of a word of the command line, NULL: the first. */
+double run_seconds(void);
+uint64_t run_seed(const char *text);
 
 #endif

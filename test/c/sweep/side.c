@@ -28,15 +28,33 @@ static struct {
     bool durable;   /* there */
 } moving;
 
-static bool sync_fails(void)
+/* Which syncs of a durable queue's file fail is not for the queue to say. */
+static bool is_durable(const struct side *s)
 {
-    return run.fails_every > 0 && one_in(run.fails_every);
+    return s->live.durable != NULL;
+}
+
+static void let_sync_fail(struct side *s)
+{
+    if (!is_durable(s))
+        s->disk.fails = run.fails_every > 0 && one_in(run.fails_every);
 }
 
 static void must_be(bool is_so, const char *what)
 {
     if (!is_so)
         violation("while it runs: %s", what);
+}
+
+/* With the journal, or its file, a durable queue may fail in the middle of anything. */
+static bool has_failed(const struct side *s, enum err e)
+{
+    return e == ERR_EIO && is_durable(s) && s->live.failed;
+}
+
+static void must_work(const struct side *s, enum err e)
+{
+    must_be(e == OK || has_failed(s, e), err_atom(e));
 }
 
 /* --- which items -------------------------------------------------------------------------------
@@ -161,7 +179,7 @@ enum { AT_ONCE = 4 };
 
 static void push(struct side *s, uint64_t n, uint64_t longest)
 {
-    static uint8_t bytes[AT_ONCE][MODEL_LONGEST];
+    uint8_t bytes[AT_ONCE][MODEL_LONGEST];
     struct model *m = &s->model;
     struct span items[AT_ONCE];
     uint64_t first;
@@ -177,6 +195,8 @@ static void push(struct side *s, uint64_t n, uint64_t longest)
     }
     const uint64_t dropped = s->live.queue->dropped;
     enum err e = queue_push(&s->live, &side_now, items, n, &first);
+    if (has_failed(s, e))
+        return;
     if (e != OK)
         undo(s, tail, s->live.queue->dropped - dropped);
     run.reached[FULL] += e == ERR_FULL;
@@ -202,7 +222,7 @@ static bool is_first(struct side *s, uint64_t seq, struct record *r)
 {
     char why[80];
     enum err e = queue_front(&s->live, &side_now, r);
-    if (e == ERR_CHECKPOINT)
+    if (e == ERR_CHECKPOINT || has_failed(s, e))
         return false;
     snprintf(why, sizeof why, "item %ju is first, not %ju (%s)", (uintmax_t)(e == OK ? r->seq : 0),
              (uintmax_t)seq, err_atom(e));
@@ -240,8 +260,8 @@ static void pop(struct side *s, bool take)
     model_change(&s->model, &item->states, value);
     enum err e =
         take ? queue_take(&s->live, &side_now, &r, &taken) : queue_pop(&s->live, &side_now, &r);
-    must_be(e == OK, err_atom(e));
-    item->leased = take;
+    must_work(s, e);
+    item->leased = take && e == OK;
 }
 
 static void change(struct side *s, uint64_t seq, uint64_t value,
@@ -253,8 +273,7 @@ static void change(struct side *s, uint64_t seq, uint64_t value,
     if (found == NULL)
         return;
     model_change(&s->model, &item->states, value);
-    enum err e = apply(&s->live, &side_now, found);
-    must_be(e == OK, err_atom(e));
+    must_work(s, apply(&s->live, &side_now, found));
     item->leased = item->awake = false;
 }
 
@@ -283,8 +302,7 @@ static void release(struct side *s, uint64_t delay_ms)
     const unsigned attempts = state_attempts(history_value(&item->states));
     if (delay_ms > 0)
         model_change(&s->model, &item->states, state_value(STATE_AVAILABLE, attempts, until));
-    enum err e = queue_release(&s->live, &side_now, found, delay_ms);
-    must_be(e == OK, err_atom(e));
+    must_work(s, queue_release(&s->live, &side_now, found, delay_ms));
     item->leased = item->awake = false;
 }
 
@@ -295,7 +313,7 @@ static void kick(struct side *s)
         change(s, seq, 0, queue_kick);
 }
 
-static void wake(struct side *s)
+void side_wake(struct side *s)
 {
     run.reached[DELAY_OVER] += queue_wake(&s->live, side_now.now_ms, SIZE_MAX);
     for (uint64_t seq = s->model.low; seq < s->model.tail; seq++) {
@@ -329,32 +347,43 @@ static void go(struct side *s, bool force)
         return;
     s->sync_time = s->model.now;
     s->sync_tail = s->model.tail;
-    disk_sync_begin(&s->disk);
+    if (!is_durable(s))
+        disk_sync_begin(&s->disk);
 }
 
 static void finish_step(struct side *s)
 {
     const bool was_sync = is_sync_step(s);
-    const bool fails = s->disk.fails;
+    const bool fails = s->disk.fails && !is_durable(s);
     checkpoint_run(&s->live);
-    if (was_sync && !fails)
+    if (was_sync && !fails && !s->live.failed)
         model_durable(&s->model, s->sync_time, s->sync_tail);
     go(s, false);
 }
 
 static void step(struct side *s)
 {
-    s->disk.fails = s->pending && is_sync_step(s) && sync_fails();
+    if (s->pending && is_sync_step(s))
+        let_sync_fail(s);
     if (s->pending)
         finish_step(s);
     else
         go(s, true);
 }
 
-static void finish_checkpoint(struct side *s)
+void side_finish_checkpoint(struct side *s)
 {
     while (s->pending && !s->live.failed)
         finish_step(s);
+}
+
+static void give_up_checkpoint(struct side *s)
+{
+    while (s->pending) {
+        checkpoint_run(&s->live);
+        go(s, false);
+    }
+    s->disk.syncing = false; /* what has failed does not ask the disk again */
 }
 
 /* A sync of its own, also beside that of a checkpoint, which then has nothing left to do. */
@@ -362,7 +391,7 @@ static void sync_all(struct side *s)
 {
     const bool under_way = s->disk.syncing;
     s->disk.syncing = false;
-    s->disk.fails = sync_fails();
+    let_sync_fail(s);
     if (object_sync(&s->live) == OK)
         model_durable(&s->model, s->model.now, s->model.tail);
     s->disk.syncing = under_way;
@@ -372,7 +401,7 @@ static void sync_all(struct side *s)
 static void erase(struct side *s)
 {
     struct model *m = &s->model;
-    finish_checkpoint(s);
+    side_finish_checkpoint(s);
     if (s->live.failed || !model_has_room(m))
         return;
     const uint64_t tail = m->tail;
@@ -384,7 +413,7 @@ static void erase(struct side *s)
     }
     if (s == &sides[0])
         moving.seq = 0;
-    s->disk.fails = sync_fails();
+    let_sync_fail(s);
     if (queue_erase(&s->live, side_now.now_ms) == OK)
         model_durable(m, m->now, tail);
 }
@@ -398,7 +427,7 @@ static void configure(struct side *s)
         return;
     model_options(value, &c.to);
     model_change(&s->model, &s->model.options, value);
-    s->disk.fails = sync_fails();
+    let_sync_fail(s);
     if (queue_configure(&s->live, &c) == OK)
         model_durable(&s->model, s->model.now, s->model.tail);
     run.reached[OPTIONS]++;
@@ -418,7 +447,8 @@ static void begin_op(struct side *s)
 static void end_op(struct side *s)
 {
     s->model.op.on = false;
-    s->disk.fails = false;
+    if (!is_durable(s))
+        s->disk.fails = false;
     run.ops++;
 }
 
@@ -427,6 +457,7 @@ static void apply(struct side *s, enum side_op op)
     switch (op) {
     case PUSH: push(s, one_in(8) ? AT_ONCE : 1, some_length()); break;
     case PUSH_BIG: push(s, 1, 880); break;
+    case PUSH_SMALL: push(s, 1, 64); break;
     case POP:
     case TAKE: pop(s, op == TAKE); break;
     case ACK:
@@ -438,14 +469,14 @@ static void apply(struct side *s, enum side_op op)
     case WAKE:
         side_now.now_ms += 1000 * below(100);
         for (unsigned i = 0; i < sides_used; i++)
-            wake(&sides[i]);
+            side_wake(&sides[i]);
         break;
     case SYNC: sync_all(s); break;
     case STEP: step(s); break;
     case CHECKPOINT:
         if (!s->pending)
             go(s, true);
-        finish_checkpoint(s);
+        side_finish_checkpoint(s);
         break;
     case ERASE: erase(s); break;
     case CONFIGURE: configure(s); break;
@@ -463,7 +494,7 @@ void side_do(struct side *s, enum side_op op)
 /* --- moves -------------------------------------------------------------------------------------
  */
 
-static void give_up_moving(void)
+void side_give_up_moving(void)
 {
     struct model_item *item = &sides[0].model.items[moving.seq];
     struct object *o = &sides[0].live;
@@ -501,7 +532,7 @@ static void push_moved(struct side *to)
     const uint64_t tail = to->model.tail;
     const uint64_t value = history_value(&old->states);
     if (tail + 2 >= MODEL_ITEMS || old->content.origin.seq != 0 || drop(&to->model, 1) != OK) {
-        give_up_moving();
+        side_give_up_moving();
         return;
     }
     struct content *c = &model_push(&to->model, old->content.len)->content;
@@ -511,12 +542,13 @@ static void push_moved(struct side *to)
     memcpy(c->origin.uuid, sides[0].uuid, sizeof c->origin.uuid);
     const uint64_t dropped = to->live.queue->dropped;
     enum err e = queue_push_moved(&to->live, &side_now, &c->origin, span_of(bytes, len), &seq);
-    must_be(e == OK ? seq == tail : is_no_space(e), err_atom(e));
+    must_be(e == OK ? seq == tail : is_no_space(e) || has_failed(to, e), err_atom(e));
     moving.there = seq;
     if (e == OK)
         return;
-    undo(to, tail, to->live.queue->dropped - dropped);
-    give_up_moving();
+    if (!has_failed(to, e))
+        undo(to, tail, to->live.queue->dropped - dropped);
+    side_give_up_moving();
 }
 
 /* Only what is durable there is done here. */
@@ -561,6 +593,11 @@ void side_move(void)
 /* --- lives -------------------------------------------------------------------------------------
  */
 
+void side_forget_moving(void)
+{
+    moving.seq = 0;
+}
+
 void side_forget(struct side *s)
 {
     if (s->live.queue != NULL)
@@ -573,7 +610,7 @@ void side_begin(struct side *s, int fd)
     char refused[QUEUE_WHY];
     side_forget(s);
     moving.seq = 0;
-    disk_make(&s->disk, fd);
+    disk_make(&s->disk, fd, DISK_CAP);
     model_options(0, &c.to);
     must(queue_make(fd, &side_limits, &c, side_now.now_ms) == OK);
     disk_settle(&s->disk);
@@ -608,7 +645,7 @@ static void live_on(struct side *s, const struct image *image, bool power, bool 
         return;
     enum err e;
     s->pending = false;
-    s->disk.fails = sync_fails();
+    let_sync_fail(s);
     if (in_place) {
         e = queue_recover(&s->live, side_now.now_ms, refused);
     } else {
@@ -628,7 +665,7 @@ static void live_on(struct side *s, const struct image *image, bool power, bool 
 }
 
 /* What has failed can be read, and is not changed. */
-static void try_in_vain(struct side *s)
+void side_try_in_vain(struct side *s)
 {
     const struct span item = span_of("x", 1);
     uint64_t seq;
@@ -636,19 +673,15 @@ static void try_in_vain(struct side *s)
     must_be(queue_push(&s->live, &side_now, &item, 1, &seq) == ERR_EIO && s->disk.n == n,
             "a failed queue takes items");
     must_be(object_sync(&s->live) == ERR_EIO, "a failed queue can be synced");
+    side_give_up_moving();
+    give_up_checkpoint(s);
 }
 
 void side_recover(struct side *s)
 {
     static struct image image;
-    give_up_moving();
     if (s->live.queue != NULL)
-        try_in_vain(s);
-    while (s->pending) {
-        checkpoint_run(&s->live);
-        go(s, false);
-    }
-    s->disk.syncing = false; /* what has failed does not ask the disk again */
+        side_try_in_vain(s);
     while (s->live.failed && run_goes_on()) {
         disk_kill(&s->disk, &image);
         look_at(s, &image, false);
@@ -656,13 +689,13 @@ void side_recover(struct side *s)
             live_on(s, &image, false, s->live.queue != NULL && one_in(2));
     }
     if (!run.violated)
-        wake(s);
+        side_wake(s);
 }
 
 static void close_it(struct side *s)
 {
     static struct image image;
-    finish_checkpoint(s);
+    side_finish_checkpoint(s);
     if (!s->live.failed) {
         queue_close(&s->live);
         model_durable(&s->model, s->model.now, s->model.tail);
@@ -674,7 +707,7 @@ static void close_it(struct side *s)
 void side_reopen(enum side_end end)
 {
     static struct image image;
-    moving.seq = 0;
+    side_forget_moving();
     for (unsigned i = 0; i < sides_used && run_goes_on(); i++) {
         struct side *s = &sides[i];
         if (end == END_POWER)
@@ -689,5 +722,5 @@ void side_reopen(enum side_end end)
             side_recover(s);
     }
     for (unsigned i = 0; i < sides_used && !run.violated; i++)
-        wake(&sides[i]);
+        side_wake(&sides[i]);
 }

@@ -46,10 +46,19 @@ enum side_op {
     CHECKPOINT,
     ERASE,
     CONFIGURE,
+    PUSH_SMALL,
     SIDE_OPS
 };
 
 void side_do(struct side *s, enum side_op op);
+
+/* What is under way comes to its end; an item that moves stays where it is. */
+void side_finish_checkpoint(struct side *s);
+void side_give_up_moving(void);
+void side_forget_moving(void);
+
+/* The clock has moved, or the queue was opened. */
+void side_wake(struct side *s);
 
 /* Does the live queue tell what the model has? */
 void side_compare(struct side *s);
@@ -60,6 +69,9 @@ void side_move(void);
 /* The daemon's end and new beginning: by a cut, a kill, an orderly close. */
 enum side_end { END_POWER, END_KILL, END_CLOSE };
 void side_reopen(enum side_end end);
+
+/* A failed queue stays what it is; what was under way has ended. */
+void side_try_in_vain(struct side *s);
 
 /* After a failed sync only recovery helps; what the cache has is a version like any other. */
 void side_recover(struct side *s);

@@ -10,13 +10,11 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "sweep/look.h"
 #include "sweep/run.h"
 #include "sys/guard.h"
 #include "sys/log.h"
-#include "sys/os.h"
 
 static uint64_t look_every; /* so many stores */
 
@@ -237,24 +235,6 @@ static void all_sequences(unsigned most)
 /* -----------------------------------------------------------------------------------------------
  */
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static uint64_t seed_of(const char *text)
-{
-    uint64_t seed;
-    if (text == NULL)
-        return 1;
-    if (strcmp(text, "random") != 0)
-        return strtoull(text, NULL, 10);
-    os_random(&seed, sizeof seed);
-    return seed % 1000000000;
-}
-
 static int usage(void)
 {
     fprintf(stderr, "usage: sweep_queue images N [SEED]\n       sweep_queue sequences LENGTH\n");
@@ -267,12 +247,13 @@ int main(int argc, char **argv)
     if (!random && (argc != 3 || strcmp(argv[1], "sequences") != 0))
         return usage();
     const uint64_t n = strtoull(argv[2], NULL, 10);
-    const uint64_t seed = seed_of(argc > 3 ? argv[3] : NULL);
+    const uint64_t seed = run_seed(argc > 3 ? argv[3] : NULL);
     guard_install();
     log_set_level(LOG_error);
     log_open("/dev/null");
+    run.program = SWEEP_QUEUE;
     disk_begin();
-    const double start = seconds();
+    const double start = run_seconds();
     if (random) {
         printf("seed %ju: ", (uintmax_t)seed);
         at_random(n, seed);
@@ -280,7 +261,7 @@ int main(int argc, char **argv)
         all_sequences((unsigned)n);
     }
     disk_hook = NULL;
-    const bool all = run_tell(seconds() - start);
+    const bool all = run_tell(run_seconds() - start);
     for (unsigned i = 0; i < SIDES; i++)
         side_forget(&sides[i]);
     disk_end();
