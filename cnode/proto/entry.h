@@ -33,7 +33,7 @@ struct entry {
     bool kept;    /* opened by a name: stays open without handles while there is room */
     bool auto_unlink;
     atomic_bool detached; /* its name leads to another file, or to none */
-    bool sync_at_end; /* the daemon stops: on disk before it is closed */
+    bool sync_at_end;     /* the daemon stops: on disk before it is closed */
     struct name *names;
     char *path;         /* as it was opened; "" for memory */
     struct job resting; /* closes what nobody uses any more */

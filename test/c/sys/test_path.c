@@ -392,18 +392,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        TEST(names_open_their_files_or_none),
-        TEST(resolved_names_have_no_empty_steps),
-        TEST(a_zero_byte_is_no_part_of_a_name),
-        TEST(long_names_are_refused),
-        TEST(a_long_name_has_a_parent_too),
-        TEST(a_new_file_has_its_place),
-        TEST(unlinking_takes_one_name),
-        TEST(everything_is_beneath_the_root),
-        TEST(the_widest_prefix_decides),
-        TEST(only_beneath_the_root_nothing_is_confined),
-        TEST(prefixes_have_to_be_there),
-        TEST(a_failing_call_leaves_no_descriptor),
+        TEST(names_open_their_files_or_none),   TEST(resolved_names_have_no_empty_steps),
+        TEST(a_zero_byte_is_no_part_of_a_name), TEST(long_names_are_refused),
+        TEST(a_long_name_has_a_parent_too),     TEST(a_new_file_has_its_place),
+        TEST(unlinking_takes_one_name),         TEST(everything_is_beneath_the_root),
+        TEST(the_widest_prefix_decides),        TEST(only_beneath_the_root_nothing_is_confined),
+        TEST(prefixes_have_to_be_there),        TEST(a_failing_call_leaves_no_descriptor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
