@@ -406,7 +406,7 @@ static bool tell_ties(struct actor *a, struct bundle *b, struct span reason, siz
     while (t != NULL && *told < TOLD_AT_ONCE) {
         struct tie *next = t->next;
         const size_t before = a->out->len;
-        put_end(a, t->link, t->to, t->from, t->ref, reason);
+        put_end(a, t->link, t->to, t->from, t->ref, reason); /* NOLINT: `next` is still there */
         *told += a->out->len - before;
         drop_tie(a, t); /* the last takes the bundle along */
         t = next;

@@ -136,7 +136,7 @@ static void release(struct held *h, enum err result)
 void held_release(struct server *s)
 {
     while (s->held != NULL) {
-        const enum err e = journal_look(s->journal, s->held->group);
+        const enum err e = journal_look(s->journal, s->held->group); /* NOLINT: as below */
         if (e == ERR_WAIT)
             return;
         release(s->held, e); /* NOLINT: it takes itself out */

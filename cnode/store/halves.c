@@ -315,6 +315,27 @@ static uint64_t group_hash(const struct halves *h, uint64_t generation, uint64_t
                     span_of(records, g->len));
 }
 
+/* Each record of a group, as far as they fit. ERR_DAMAGED: they do not, whatever the hash says. */
+static enum err visit_group(const struct group_fields *g, const uint8_t *records,
+                            entry_visit *visit, void *arg)
+{
+    uint64_t at = 0;
+    enum err e = OK;
+    for (uint32_t i = 0; i < g->count && e == OK; i++) {
+        struct entry_view v = {.group = g->number};
+        if (g->len - at < sizeof v.fields)
+            return ERR_DAMAGED;
+        memcpy(&v.fields, records + at, sizeof v.fields);
+        at += sizeof v.fields;
+        if (align_up(v.fields.len, 8) > g->len - at)
+            return ERR_DAMAGED;
+        v.data = span_of(records + at, v.fields.len);
+        at += align_up(v.fields.len, 8);
+        e = visit == NULL ? OK : visit(arg, &v);
+    }
+    return e;
+}
+
 /* The records of the group at a place; ERR_EMPTY: there is none of this generation. */
 static enum err read_group(const struct halves *h, const struct half *f, uint64_t generation,
                            uint64_t at, struct group_fields *g, uint8_t **records)
@@ -334,6 +355,8 @@ static enum err read_group(const struct halves *h, const struct half *f, uint64_
         e = last_error();
     else if (g->hash != group_hash(h, generation, at, g, bytes))
         e = ERR_EMPTY;
+    else
+        e = visit_group(g, bytes, NULL, NULL);
     if (e == OK)
         *records = bytes;
     else
@@ -352,26 +375,6 @@ static uint64_t first_group_in(const struct halves *h, const struct half *f, uin
     return g.number;
 }
 
-static enum err visit_group(const struct group_fields *g, const uint8_t *records,
-                            entry_visit *visit, void *arg)
-{
-    uint64_t at = 0;
-    enum err e = OK;
-    for (uint32_t i = 0; i < g->count && e == OK; i++) {
-        struct entry_view v = {.group = g->number};
-        if (g->len - at < sizeof v.fields)
-            return ERR_DAMAGED;
-        memcpy(&v.fields, records + at, sizeof v.fields);
-        at += sizeof v.fields;
-        if (v.fields.len > g->len - at)
-            return ERR_DAMAGED;
-        v.data = span_of(records + at, v.fields.len);
-        at += align_up(v.fields.len, 8);
-        e = visit(arg, &v);
-    }
-    return e;
-}
-
 enum err halves_walk(const struct halves *h, struct half *f, entry_visit *visit, void *arg)
 {
     enum err e = OK;
@@ -379,7 +382,7 @@ enum err halves_walk(const struct halves *h, struct half *f, entry_visit *visit,
     f->end = h->limits->page;
     while (e == OK) {
         struct group_fields g;
-        uint8_t *records;
+        uint8_t *records = NULL;
         e = read_group(h, f, f->generation, f->end, &g, &records);
         if (e != OK)
             break;
@@ -403,12 +406,11 @@ static enum err find_later(const struct halves *h, const struct half *f, bool *f
     *found = false;
     for (uint64_t at = f->end; e == OK && !*found && at < f->size; at += h->limits->page) {
         struct group_fields g;
-        uint8_t *records;
+        uint8_t *records = NULL;
         e = read_group(h, f, f->generation, at, &g, &records);
-        if (e == OK)
-            free(records);
-        *found = e == OK && g.number > f->last_group;
-        e = e == ERR_EMPTY ? OK : e;
+        free(records);
+        *found = (e == OK || e == ERR_DAMAGED) && g.number > f->last_group;
+        e = e == ERR_EMPTY || e == ERR_DAMAGED ? OK : e;
     }
     return e;
 }
@@ -419,23 +421,37 @@ enum err half_check(const struct halves *h, struct half *f, bool *later)
     return e == OK ? find_later(h, f, later) : e;
 }
 
+/* A group that is whole, but not made as it should be, is no end. */
+static enum err walk_to_end(struct halves *h, char why[JOURNAL_WHY], unsigned file)
+{
+    struct half *f = &h->half[file];
+    enum err e = halves_walk(h, f, NULL, NULL);
+    return e == ERR_DAMAGED ? damaged(h, why, file, f->end, "a group says what it cannot") : e;
+}
+
 enum err halves_check(struct halves *h, char why[JOURNAL_WHY], unsigned *file, uint64_t *offset)
 {
     unsigned order[2];
     const unsigned n = halves_in_order(h, order);
     bool later = false;
-    if (n == 0)
-        return OK;
-    const unsigned newer = order[n - 1];
-    *file = order[0];
-    *offset = h->half[order[0]].end;
-    if (n == 2 && h->half[order[0]].last_group + 1 != h->half[newer].first_group)
+    enum err e = OK;
+    for (unsigned i = 0; i < n && e == OK; i++) {
+        *file = order[i];
+        e = walk_to_end(h, why, order[i]);
+        *offset = h->half[order[i]].end;
+    }
+    if (n == 0 || e != OK)
+        return e;
+    const struct half *older = &h->half[order[0]];
+    const struct half *newer = &h->half[order[n - 1]];
+    if (n == 2 && older->last_group + 1 != newer->first_group) {
+        *file = order[0];
+        *offset = older->end;
         return damaged(h, why, *file, *offset,
                        "a group is damaged, and later ones stand behind it");
-    enum err e = find_later(h, &h->half[newer], &later);
-    *file = newer;
-    *offset = h->half[newer].end;
-    return later ? damaged(h, why, newer, *offset, "a group is damaged, and later ones are not")
+    }
+    e = find_later(h, newer, &later);
+    return later ? damaged(h, why, *file, *offset, "a group is damaged, and later ones are not")
                  : e;
 }
 
@@ -484,16 +500,10 @@ static enum err put_aside(struct halves *h, unsigned file, char what[JOURNAL_WHY
 
 static enum err cut_at_damage(struct halves *h, char what[JOURNAL_WHY])
 {
-    unsigned order[2];
-    unsigned file;
-    uint64_t offset;
+    unsigned file = 0;
+    uint64_t offset = 0;
     char why[JOURNAL_WHY];
-    const unsigned n = halves_in_order(h, order);
-    enum err e = OK;
-    for (unsigned i = 0; i < n && e == OK; i++)
-        e = halves_walk(h, &h->half[order[i]], NULL, NULL);
-    if (e == OK)
-        e = halves_check(h, why, &file, &offset);
+    enum err e = halves_check(h, why, &file, &offset);
     if (e != ERR_DAMAGED)
         return e == OK ? ERR_EMPTY : e;
     snprintf(what, JOURNAL_WHY, "%s: cut at offset %" PRIu64, names[file], offset);

@@ -71,7 +71,7 @@ enum err halves_walk(const struct halves *h, struct half *f, entry_visit *visit,
 /* half_check walks to the end of a file: does a later group stand anywhere behind it? */
 enum err half_check(const struct halves *h, struct half *f, bool *later);
 
-/* halves_check: have those that count been walked to their ends? ERR_DAMAGED: something is damaged
+/* halves_check walks those that count to their ends. ERR_DAMAGED: something is damaged
  * before; `why` names file and offset, *file and *offset are where to cut. */
 enum err halves_check(struct halves *h, char why[JOURNAL_WHY], unsigned *file, uint64_t *offset);
 

@@ -195,7 +195,8 @@ static uint8_t *put_entry(uint8_t *to, const struct entry_fields *f, const void 
 {
     const uint64_t padded = align_up(f->len, 8);
     memcpy(to, f, sizeof *f);
-    memset(to + sizeof *f + padded - 8 * (padded > 0), 0, 8 * (padded > 0));
+    if (padded > 0)
+        memset(to + sizeof *f + padded - 8, 0, 8);
     if (f->len > 0)
         memcpy(to + sizeof *f, data, f->len);
     return to + sizeof *f + padded;

@@ -109,11 +109,7 @@ static enum err replay_halves(struct halves *h, const struct paths *paths, char 
     unsigned file;
     uint64_t offset;
     const unsigned n = halves_in_order(h, order);
-    enum err e = OK;
-    for (unsigned i = 0; i < n && e == OK; i++)
-        e = halves_walk(h, &h->half[order[i]], NULL, NULL);
-    if (e == OK)
-        e = halves_check(h, why, &file, &offset);
+    enum err e = halves_check(h, why, &file, &offset);
     if (e == OK)
         e = replay_all(h, paths, greatest);
     if (n > 0 && h->half[order[n - 1]].last_group > *greatest)
@@ -140,7 +136,7 @@ static enum err begin_anew(struct halves *h, uint64_t greatest)
 
 static enum err make_gathers(struct journal *j)
 {
-    const uint64_t size = j->options.limits->group + 2 * j->options.limits->page;
+    const uint64_t size = j->options.limits->group + (uint64_t)2 * j->options.limits->page;
     for (int i = 0; i < 2; i++) {
         j->gathers[i].at = malloc(size);
         if (j->gathers[i].at == NULL)

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include <uthash.h>
@@ -266,9 +265,17 @@ struct kept {
 /* kept-GENERATION-SERIAL */
 static bool kept_serial(const char *name, uint32_t *serial)
 {
-    uint64_t generation;
-    char rest;
-    return sscanf(name, "kept-%" SCNu64 "-%" SCNu32 "%c", &generation, serial, &rest) == 2;
+    static const char head[] = "kept-";
+    char *end;
+    if (strncmp(name, head, sizeof head - 1) != 0 || name[sizeof head - 1] < '0' ||
+        name[sizeof head - 1] > '9')
+        return false;
+    (void)strtoull(name + sizeof head - 1, &end, 10);
+    if (*end != '-' || end[1] < '0' || end[1] > '9')
+        return false;
+    const unsigned long long n = strtoull(end + 1, &end, 10);
+    *serial = (uint32_t)n;
+    return *end == '\0' && n <= UINT32_MAX;
 }
 
 /* Without it later records would be stored where its own are missing. */
@@ -394,7 +401,7 @@ static void replay_fini(struct replay *r)
     }
     HASH_ITER(hh, r->members, m, next)
     {
-        HASH_DEL(r->members, m);
+        HASH_DEL(r->members, m); /* NOLINT: the head is there while a member is */
         free(m->name);
         free(m);
     }

@@ -386,7 +386,7 @@ static void very_many_hear_an_end_in_many_turns(void **state)
     end();
     say(TUPLE(FRAME_DEMONITOR, peer_pid(1), make_term("jobs"), peer_ref(1000 + N - 1)));
     say(TUPLE(FRAME_MONITOR, peer_pid(1), make_term("jobs"), peer_ref(9)));
-    for (const int64_t begun = now_ms(); before < (N - 1) * 70 && now_ms() < begun + 10000;
+    for (const int64_t begun = now_ms(); before < (size_t)(N - 1) * 70 && now_ms() < begun + 10000;
          turns++) {
         turn();
         caller_listen(&c);

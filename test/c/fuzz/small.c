@@ -52,8 +52,8 @@ static void limit_host(void)
 static void limit_peers(struct server_options *o)
 {
     o->max_objects = 16;
-    o->max_object_bytes = FILE_MOST / 4 * 3;
-    o->max_mapped = FILE_MOST * 3;
+    o->max_object_bytes = (uint64_t)FILE_MOST / 4 * 3;
+    o->max_mapped = (uint64_t)FILE_MOST * 3;
     o->max_handles = 8;
     o->max_pending = 8;
     o->max_pending_bytes = SMALL_FRAME;
@@ -62,7 +62,7 @@ static void limit_peers(struct server_options *o)
     o->max_subscribers = 2;
     o->max_all_handles = 12;
     o->max_all_pending = 12;
-    o->max_all_pending_bytes = 2 * SMALL_FRAME;
+    o->max_all_pending_bytes = (size_t)2 * SMALL_FRAME;
     o->max_all_leases = 15;
     o->max_all_waiting = 6;
     o->max_all_subscribers = 3;

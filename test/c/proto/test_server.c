@@ -497,7 +497,7 @@ static void a_long_batch_gives_way_to_others(void **state)
     assert_true(client_is_behind(peer.client));
     struct message *m = hear(&peer);
     assert_false(client_is_behind(peer.client));
-    assert_true(m->len > PINGS * 6);
+    assert_true(m->len > (size_t)PINGS * 6);
     free(m);
 }
 
@@ -520,7 +520,7 @@ static void a_long_envelope_gives_way_to_others(void **state)
     client_go_on(peer.client); /* the batch is not done yet */
     assert_true(client_is_behind(peer.client));
     struct message *m = hear(&peer);
-    assert_true(m->len > PINGS * 6);
+    assert_true(m->len > (size_t)PINGS * 6);
     free(m);
     assert_true(client_is_behind(peer.client));
     client_go_on(peer.client);

@@ -109,7 +109,7 @@ static void write_at(const char *name, const void *bytes, size_t len, uint64_t a
 
 static void spoil(const char *name, uint64_t at)
 {
-    uint8_t byte;
+    uint8_t byte = 0;
     const int fd = open(folder_file(dir, name), O_RDWR | O_CLOEXEC);
     assert_true(fd >= 0 && pread(fd, &byte, 1, (off_t)at) == 1);
     byte ^= 0x10;

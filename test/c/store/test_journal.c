@@ -72,7 +72,7 @@ static void halves_are_used_again(void **state)
     open_durable(&r, "r", OBJECT_REGION);
     open_durable(&idle, "idle", OBJECT_COUNTERS);
     assert_true(value(&c, 1) == 2000 && value(&idle, 0) == 9);
-    assert_int_equal(region_read(&r, 512 * 15, bytes, sizeof bytes), OK);
+    assert_int_equal(region_read(&r, (uint64_t)512 * 15, bytes, sizeof bytes), OK);
     assert_int_equal(bytes[511], (uint8_t)1999);
     object_close(&c);
     object_close(&r);
@@ -209,7 +209,7 @@ static bool opening_is_killed(unsigned n)
         (void)try_open(&c, "c", OBJECT_COUNTERS, true);
         _exit(0);
     }
-    int status;
+    int status = 0;
     assert_true(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status));
     return WEXITSTATUS(status) == FAULTS_STOPPED;
 }
