@@ -404,9 +404,9 @@ static bool tell_ties(struct actor *a, struct bundle *b, struct span reason, siz
 {
     struct tie *t = b->ties;
     while (t != NULL && *told < TOLD_AT_ONCE) {
-        struct tie *next = t->next;
+        struct tie *next = t->next; /* NOLINT: of the last there is none */
         const size_t before = a->out->len;
-        put_end(a, t->link, t->to, t->from, t->ref, reason); /* NOLINT: `next` is still there */
+        put_end(a, t->link, t->to, t->from, t->ref, reason);
         *told += a->out->len - before;
         drop_tie(a, t); /* the last takes the bundle along */
         t = next;

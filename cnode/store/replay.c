@@ -90,13 +90,15 @@ struct member {
     char *name;
 };
 
+enum { KEPT_NAME = 64 };
+
 /* A file of groups: a half, or one that was kept for an object. */
 struct source {
     struct source *next, *prev;
     struct half file;
     uint32_t only; /* 0: of all objects */
     unsigned bit;  /* of a half */
-    char name[64];
+    char name[KEPT_NAME];
 };
 
 struct replay {
@@ -307,7 +309,7 @@ static void add_kept(void *arg, const char *name)
     struct kept *k = arg;
     uint32_t serial;
     if (k->e != OK || !kept_serial(name, &serial) || (k->r->only != 0 && serial != k->r->only) ||
-        strlen(name) >= sizeof k->r->sources->name)
+        strlen(name) >= KEPT_NAME)
         return;
     struct source *s = calloc(1, sizeof *s);
     if (s == NULL) {

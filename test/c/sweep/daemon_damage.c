@@ -85,34 +85,38 @@ struct reading {
     uint32_t size;
 };
 
-static void learn(struct reading *r, const struct group_place *p, const struct entry_fields *f)
+static void learn(struct reading *r, const struct group_place *p, const struct entry_fields *f,
+                  const uint8_t *data)
 {
     (void)p;
+    (void)data;
     r->known |= f->kind == ENTRY_OPEN;
     r->closed |= f->kind == ENTRY_CLOSE;
     if (f->kind == ENTRY_FLOOR && f->offset > r->floor)
         r->floor = f->offset;
 }
 
-static void apply(struct reading *r, const struct group_place *p, const struct entry_fields *f)
+static void apply(struct reading *r, const struct group_place *p, const struct entry_fields *f,
+                  const uint8_t *data)
 {
     if (f->kind != ENTRY_WRITE || r->closed || !r->known || p->number < r->floor)
         return;
     r->too_long |= f->offset + f->len > r->size;
     if (!r->too_long)
-        memcpy(r->bytes + f->offset, (const uint8_t *)f + sizeof *f, f->len);
+        memcpy(r->bytes + f->offset, data, f->len);
 }
 
 static void read_group(struct reading *r, const struct group_place *p,
                        void (*visit)(struct reading *, const struct group_place *,
-                                     const struct entry_fields *))
+                                     const struct entry_fields *, const uint8_t *data))
 {
     const uint8_t *at = bytes_of(p) + sizeof(struct group_fields);
     for (const uint8_t *end = at + p->len; at < end;) {
-        const struct entry_fields *f = (const struct entry_fields *)(const void *)at;
-        if (f->serial == r->serial)
-            visit(r, p, f);
-        at += sizeof *f + align_up(f->len, 8);
+        struct entry_fields f; /* nothing here is aligned */
+        memcpy(&f, at, sizeof f);
+        if (f.serial == r->serial)
+            visit(r, p, &f, at + sizeof f);
+        at += sizeof f + align_up(f.len, 8);
     }
 }
 
