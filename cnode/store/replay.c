@@ -347,6 +347,7 @@ static enum err find_sources(struct replay *r)
         return last_error();
     for (unsigned i = 0; i < n && kept.e == OK; i++)
         kept.e = add_half(r, order[i]);
+    /* cppcheck-suppress nullPointer */ /* of an empty list it does nothing */
     DL_SORT(r->sources, by_generation);
     return kept.e;
 }
