@@ -360,6 +360,11 @@ bool os_is_scarce(int fd)
     return fd >= for_objects - SCARCE;
 }
 
+void os_keep_heap_small(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 512 << 10);
+}
+
 void os_give_memory_back(void)
 {
     malloc_trim(0);

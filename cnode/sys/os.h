@@ -92,6 +92,10 @@ void os_random(void *to, size_t n);
 /* os_keep_descriptors: programs that are started get none from `first` on. */
 void os_keep_descriptors(unsigned first);
 
+/* os_keep_heap_small, at start: long blocks are mapped one by one, always. Else the allocator puts
+ * them into its heap once it has seen some freed, and what lies behind them keeps their space. */
+void os_keep_heap_small(void);
+
 /* os_give_memory_back: what was freed goes back to the system. Takes a millisecond for some tens of
  * megabytes. */
 void os_give_memory_back(void);
