@@ -103,7 +103,8 @@ static enum outcome run_on_object(struct call *c, const struct request *r)
         return refuse(c, e);
     if (must_wait(c))
         return wait(c, r, NULL);
-    if (c->entry->object.durable != NULL && !held_has_room(c->client))
+    const bool looks = (c->op->flags & OP_LOOKS) != 0; /* a worker may have the object */
+    if (!looks && c->entry->object.durable != NULL && !held_has_room(c->client))
         return refuse(c, ERR_MAX_PENDING);
     const size_t from = c->out->len;
     e = call_do(c);
