@@ -48,6 +48,7 @@ struct entry {
     uint32_t in_flight;  /* requests that a worker is at */
     uint64_t batch_mark; /* the batch whose sync has met it */
     struct desk desk;    /* of a queue */
+    uint32_t held_count; /* answers and messages that wait for the journal */
     struct stats stats;
 
     /* What of the object can be told while a worker has it. */

@@ -25,7 +25,7 @@ bool held_must(const struct entry *e, uint64_t *group)
     if (o->durable == NULL)
         return false;
     *group = object_group(o);
-    return journal_look(object_journal(o), *group) != OK;
+    return e->held_count > 0 || journal_look(object_journal(o), *group) != OK;
 }
 
 bool held_has_room(const struct client *c)
@@ -42,13 +42,16 @@ static struct span keep(struct held *h, struct span bytes)
     return span_of(to, bytes.len);
 }
 
-static struct held *held_new(struct client *c, size_t bytes, uint64_t group)
+static struct held *held_new(struct client *c, struct entry *e, size_t bytes, uint64_t group)
 {
     struct server *s = c->server;
     struct held *h = calloc(1, sizeof *h + bytes);
     if (h == NULL)
         return NULL;
     h->client = c;
+    h->entry = e;
+    if (e != NULL)
+        e->held_count++;
     h->group = s->held_group > group ? s->held_group : group;
     s->held_group = h->group;
     c->held_count++;
@@ -63,10 +66,9 @@ bool held_answer(const struct held_answer *a, uint64_t group)
 {
     const struct request *r = a->request;
     const size_t bytes = r->from.len + r->to.len + r->tag.len + a->reply.len;
-    struct held *h = held_new(r->client, bytes, group);
+    struct held *h = held_new(r->client, a->entry, bytes, group);
     if (h == NULL)
         return false;
-    h->entry = a->entry;
     h->since_ns = a->since_ns;
     h->failed = a->failed;
     h->request = *r;
@@ -78,9 +80,10 @@ bool held_answer(const struct held_answer *a, uint64_t group)
     return true;
 }
 
-bool held_message(struct client *c, struct span to, struct span term, uint64_t group)
+bool held_message(struct client *c, struct entry *e, struct span to, struct span term,
+                  uint64_t group)
 {
-    struct held *h = held_new(c, to.len + term.len, group);
+    struct held *h = held_new(c, e, to.len + term.len, group);
     if (h == NULL)
         return false;
     h->message = true;
@@ -127,6 +130,8 @@ static void release(struct held *h, enum err result)
         answer(h, result);
     else if (result == OK)
         send_message(h);
+    if (h->entry != NULL)
+        h->entry->held_count--;
     c->held_count--;
     c->held_bytes -= sizeof *h + h->len;
     free(h);

@@ -5,8 +5,8 @@
 
 #include "proto/call.h"
 
-/* Does an answer that shows the object now have to wait? *group: for what. While no worker has the
- * object. */
+/* Does an answer that shows the object now have to wait? *group: for what. Also behind one that
+ * waits: what is told of an object is told in order. While no worker has the object. */
 bool held_must(const struct entry *e, uint64_t *group);
 
 /* held_answer keeps an answer to a request, or of a batch (entry NULL), until the group is durable.
@@ -20,9 +20,10 @@ struct held_answer {
 };
 bool held_answer(const struct held_answer *a, uint64_t group);
 
-/* held_message keeps a message to a process of the client: dropped where that fails. False without
- * memory. */
-bool held_message(struct client *c, struct span to, struct span term, uint64_t group);
+/* held_message keeps a message of the object to a process of the client: dropped where that fails.
+ * False without memory. */
+bool held_message(struct client *c, struct entry *e, struct span to, struct span term,
+                  uint64_t group);
 
 /* held_has_room: may the client have an answer more kept? */
 bool held_has_room(const struct client *c);

@@ -379,8 +379,8 @@ static bool hold_message(const struct waiter *w, struct span element, uint64_t g
     struct buf term;
     buf_init(&term, c->server->options.max_frame);
     put_message(&term, w, element);
-    const bool held =
-        !term.failed && held_message(c, w->request.from, span_of(term.at, term.len), group);
+    const bool held = !term.failed &&
+                      held_message(c, w->entry, w->request.from, span_of(term.at, term.len), group);
     buf_fini(&term);
     return held;
 }

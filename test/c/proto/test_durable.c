@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "proto/entry.h"
+#include "store/journal.h"
 #include "support/check.h"
 #include "support/peer.h"
 #include "sys/os.h"
@@ -180,6 +182,20 @@ static void other_objects_go_on(void **state)
     (void)d;
     set_gate(false, false);
     hears(&peer, "{ok,0}");
+}
+
+/* The commit has come, the loop has not been told yet: the second answer still comes second. */
+static void answers_about_an_object_keep_their_order(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    CALL(&peer, "{inc_counter,%" PRIu64 ",0,5}", c);
+    const struct object *o = &host.server->entries->object;
+    assert_int_equal(journal_wait(host.server->journal, object_group(o)), OK);
+    CALL(&peer, "{read_counter,%" PRIu64 ",0}", c);
+    hears(&peer, "{ok,0}");
+    hears(&peer, "{ok,5}");
+    is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,5}");
 }
 
 /* While one group is being written the next gathers: all of that with one sync. */
@@ -394,6 +410,7 @@ int main(void)
         TEST(a_change_is_answered_when_it_is_durable),
         TEST(nobody_sees_what_is_not_durable),
         TEST(other_objects_go_on),
+        TEST(answers_about_an_object_keep_their_order),
         TEST(many_wait_for_one_commit),
         TEST(a_batch_is_one_commit),
         TEST(a_barrier_waits_for_casts),
