@@ -126,15 +126,17 @@ static void release(struct held *h, enum err result)
 {
     struct client *c = h->client;
     DL_DELETE(c->server->held, h);
+    if (h->entry != NULL)
+        h->entry->held_count--;
     if (!h->message)
         answer(h, result);
     else if (result == OK)
         send_message(h);
-    if (h->entry != NULL)
-        h->entry->held_count--;
     c->held_count--;
     c->held_bytes -= sizeof *h + h->len;
     free(h);
+    if (held_has_room(c))
+        client_has_room(c);
     client_release(c);
 }
 

@@ -12,7 +12,7 @@ bool waiter_is_able(const struct waiter *w)
 bool waiter_has_room(const struct waiter *w)
 {
     struct client *c = w->request.client;
-    if (c->gone || c->outlet.has_room(c->conn))
+    if (c->gone || (c->outlet.has_room(c->conn) && held_has_room(c)))
         return true;
     c->held_up = true;
     return false;

@@ -47,7 +47,8 @@ enum err waiter_unsubscribe(struct call *c, struct span ref, bool keep, struct b
 /* May something be given to it now? */
 bool waiter_is_able(const struct waiter *w);
 
-/* Does its peer read what it is sent? If not, client_has_room tells when that is over. */
+/* Does its peer read what it is sent, and is not too much kept for it until it is durable? If not,
+ * client_has_room tells when that is over. */
 bool waiter_has_room(const struct waiter *w);
 
 /* waiter_want is what it wants of the items that its client may have. ERR_CLOSED: that has gone.

@@ -268,28 +268,64 @@ static void an_item_is_delivered_when_it_is_durable(void **state)
     hears(&other, "{ok,item}");
 }
 
+/* To "q", with a credit of a hundred. */
+static void subscribe(struct peer *p)
+{
+    struct buf request;
+    buf_init(&request, 4096);
+    const struct span head = make_term("{subscribe,\"q\",x,100}");
+    const struct span x = make_term("x");
+    const struct span credit = make_term("100");
+    buf_put(&request, head.at, head.len - x.len - credit.len);
+    buf_put(&request, peer_ref(5).at, peer_ref(5).len);
+    buf_put(&request, credit.at, credit.len);
+    is(ask_term(p, span_of(request.at, request.len)), "ok");
+    buf_fini(&request);
+}
+
+static void hears_item(struct peer *p, const char *expected)
+{
+    struct message *m = hear(p);
+    assert_non_null(strstr(show_term(span_of(m->bytes, m->len)), expected));
+    free(m);
+}
+
 static void a_subscriber_hears_what_is_durable(void **state)
 {
     (void)state;
     const uint64_t q = open_queue(&peer);
-    struct buf request;
-    buf_init(&request, 4096);
-    const struct span head = make_term("{subscribe,\"q\",x,10}");
-    const struct span x = make_term("x");
-    const struct span ten = make_term("10");
-    buf_put(&request, head.at, head.len - x.len - ten.len);
-    buf_put(&request, peer_ref(5).at, peer_ref(5).len);
-    buf_put(&request, ten.at, ten.len);
-    is(ask_term(&other, span_of(request.at, request.len)), "ok");
-    buf_fini(&request);
+    subscribe(&other);
     set_gate(true, false);
     CALL(&peer, "{push,%" PRIu64 ",item}", q);
     nothing_is_heard(&other);
     set_gate(false, false);
     hears(&peer, "ok");
-    struct message *m = hear(&other);
-    assert_non_null(strstr(show_term(span_of(m->bytes, m->len)), ",1,1,item}"));
-    free(m);
+    hears_item(&other, ",1,1,item}");
+}
+
+/* What waits for a commit is as bounded as what waits for the peer to read. */
+static void no_more_is_kept_for_a_subscriber_than_fits(void **state)
+{
+    (void)state;
+    enum { ITEMS = 40, MOST = 2048, ONE = 1024 };
+    const uint64_t q = open_queue(&peer);
+    subscribe(&other);
+    host.server->options.max_frame = MOST;
+    set_gate(true, false);
+    CALL(&peer,
+         "{push_many,%" PRIu64 ",[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,a,b,"
+         "c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r,s,t]}",
+         q);
+    nothing_is_heard(&other);
+    assert_true(other.client->held_bytes > 0 && other.client->held_bytes <= MOST + ONE);
+    set_gate(false, false);
+    hears(&peer, "ok");
+    for (int i = 1; i <= ITEMS; i++) {
+        char expected[32];
+        snprintf(expected, sizeof expected, i <= 20 ? ",%d,1,%d}" : ",%d,1,%c}", i,
+                 i <= 20 ? i : 'a' + i - 21);
+        hears_item(&other, expected);
+    }
 }
 
 /* Its answers are dropped, what it sent is done. */
@@ -416,6 +452,7 @@ int main(void)
         TEST(a_barrier_waits_for_casts),
         TEST(an_item_is_delivered_when_it_is_durable),
         TEST(a_subscriber_hears_what_is_durable),
+        TEST(no_more_is_kept_for_a_subscriber_than_fits),
         TEST(a_peer_goes_while_its_answers_wait),
         TEST(what_cannot_be_committed_is_an_error_for_all),
         TEST(the_strongest_handle_counts),
