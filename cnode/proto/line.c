@@ -8,6 +8,7 @@
 #include "proto/registry.h"
 #include "proto/reply.h"
 #include "proto/waiter.h"
+#include "store/journal.h"
 #include "sys/log.h"
 #include "sys/os.h"
 
@@ -394,12 +395,21 @@ static void run_find(struct job *job)
     p->result = object_find(p->entry->server->paths, &p->open->opening);
 }
 
+/* The answer tells how long a queue is and how many counters there are. */
+static enum err wait_for_journal(const struct object *o)
+{
+    return o->durable == NULL ? OK : journal_wait(object_journal(o), object_group(o));
+}
+
 static void run_attach(struct job *job)
 {
     struct pending *p = of_job(job);
-    p->result = object_attach(&p->entry->object, &p->open->opening);
+    struct object *o = &p->entry->object;
+    p->result = object_attach(o, &p->open->opening);
     if (p->result == OK)
-        move_look(&p->entry->object, p->open->opening.now_ms);
+        move_look(o, p->open->opening.now_ms);
+    if (p->result == OK && !p->open->opening.by_name)
+        p->result = wait_for_journal(o);
 }
 
 static void move(struct pending *p, struct entry *to)

@@ -169,6 +169,26 @@ static void nobody_sees_what_is_not_durable(void **state)
     hears(&other, "{ok,[pong,{ok,[5,0,0,0]}]}");
 }
 
+/* Nor who opens it: the answer tells its length. Workers do the openings in the order in which they
+ * come, so that the first would be heard long before the last. */
+static void who_opens_sees_what_is_durable(void **state)
+{
+    (void)state;
+    const uint64_t q = open_queue(&peer);
+    set_gate(true, false);
+    CALL(&peer, "{push,%" PRIu64 ",item}", q);
+    settle();
+    CALL(&other, "{open_queue,\"q\",0,[]}");
+    for (int i = 0; i < 20; i++)
+        (void)opened(ask(&peer, "{open_counters,\"d%d\",1}", i));
+    assert_null(other.first);
+    set_gate(false, false);
+    hears(&peer, "ok");
+    struct message *m = hear(&other);
+    assert_non_null(strstr(reply_of(m), "length=>1"));
+    free(m);
+}
+
 static void other_objects_go_on(void **state)
 {
     (void)state;
@@ -445,6 +465,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(a_change_is_answered_when_it_is_durable),
         TEST(nobody_sees_what_is_not_durable),
+        TEST(who_opens_sees_what_is_durable),
         TEST(other_objects_go_on),
         TEST(answers_about_an_object_keep_their_order),
         TEST(many_wait_for_one_commit),
