@@ -103,6 +103,7 @@ static void on_journal(uv_async_t *told)
     held_release(s);
     if (journal_failed(s->journal))
         fail_durables(s);
+    server_rest(s);
 }
 
 static enum err open_journal(struct server *s, char why[SERVER_WHY])
@@ -201,9 +202,14 @@ void server_rest(struct server *s)
 {
     if (!s->stopping || s->entries != NULL || s->ready_batches != NULL || s->stopped == NULL)
         return;
+    held_release(s);
+    if (s->held != NULL) { /* of an object that failed, which did not wait for its last group */
+        journal_kick(s->journal);
+        uv_ref((uv_handle_t *)&s->journal_told);
+        return;
+    }
     void (*stopped)(void *) = s->stopped;
     s->stopped = NULL;
-    held_release(s); /* all is durable, or will not be */
     journal_free(s->journal);
     s->journal = NULL;
     uv_close((uv_handle_t *)&s->journal_told, NULL);

@@ -23,16 +23,20 @@ static struct {
     pthread_cond_t opened;
     bool shut;
     bool fails;
+    ino_t bad_inode; /* the file that cannot be synced, and does not stop; 0: none */
     unsigned syncs;
 } gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .opened = PTHREAD_COND_INITIALIZER};
 
 static int sync_at_gate(int fd)
 {
+    struct stat st;
+    const ino_t inode = real.fstat(fd, &st) == 0 ? st.st_ino : 0;
     pthread_mutex_lock(&gate.lock);
     gate.syncs++;
-    while (gate.shut)
+    const bool is_bad = inode != 0 && inode == gate.bad_inode;
+    while (gate.shut && !is_bad)
         pthread_cond_wait(&gate.opened, &gate.lock);
-    const bool fails = gate.fails;
+    const bool fails = gate.fails || is_bad;
     pthread_mutex_unlock(&gate.lock);
     if (fails)
         errno = EIO;
@@ -82,6 +86,7 @@ static int teardown(void **state)
 {
     (void)state;
     set_gate(false, gate.fails);
+    gate.bad_inode = 0;
     forget_messages(&peer);
     forget_messages(&other);
     peer_close(&peer);
@@ -396,6 +401,37 @@ static void what_cannot_be_committed_is_an_error_for_all(void **state)
     is(ask(&other, "{inc_counter,%" PRIu64 ",0,1}", d), "{ok,0}"); /* others are well */
 }
 
+/* The file cannot be synced, but the journal has what was recorded before: that is answered even if
+ * the daemon stops first. */
+static void what_waits_is_answered_before_the_end(void **state)
+{
+    (void)state;
+    const uint64_t r = opened(ask(&peer, "{open,\"r\",0,8,[create,write,{durability,sync}]}"));
+    const struct object *o = &host.server->entries->object;
+    const unsigned before = syncs();
+    set_gate(true, false);
+    CALL(&peer, "{patomic_add,%" PRIu64 ",0,5}", r);
+    while (syncs() == before)
+        settle();
+    pthread_mutex_lock(&gate.lock);
+    gate.bad_inode = o->ino;
+    pthread_mutex_unlock(&gate.lock);
+    CALL(&peer, "{resize,%" PRIu64 ",65536}", r);
+    settle();
+    assert_true(o->failed);
+    host_begin_stop(&host);
+    nothing_is_heard(&peer);
+    set_gate(false, false);
+    hears(&peer, "{ok,0}");
+    hears(&peer, "{error,eio}");
+    peer_close(&peer);
+    peer_close(&other);
+    host_end_stop(&host);
+    host_open(&host);
+    peer_open(&peer, &host, "client@localhost");
+    peer_open(&other, &host, "other@localhost");
+}
+
 /* --- which objects -----------------------------------------------------------------------------
  */
 
@@ -476,6 +512,7 @@ int main(void)
         TEST(no_more_is_kept_for_a_subscriber_than_fits),
         TEST(a_peer_goes_while_its_answers_wait),
         TEST(what_cannot_be_committed_is_an_error_for_all),
+        TEST(what_waits_is_answered_before_the_end),
         TEST(the_strongest_handle_counts),
         TEST(a_queue_keeps_it_until_it_is_told_otherwise),
         TEST(a_durable_object_is_alone),
