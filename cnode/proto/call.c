@@ -107,7 +107,9 @@ static enum err permit_durable(const struct call *c)
 {
     const struct object *o = c->object;
     struct journal *j = object_journal(o);
-    if (o->failed && journal_look(j, object_group(o)) == ERR_EIO && c->op->args[0] != 'c')
+    const bool hides =
+        o->failed && (journal_has_lost(o->durable) || journal_look(j, object_group(o)) == ERR_EIO);
+    if (hides && c->op->args[0] != 'c')
         return ERR_EIO;
     const bool changes = (c->op->flags & OP_CHANGES) != 0;
     return changes && !c->may_wait && !journal_has_room(j) ? ERR_WOULD_BLOCK : OK;

@@ -488,8 +488,24 @@ enum err journal_record(struct durable *d, uint64_t pos, const void *from, size_
         return OK;
     pthread_mutex_lock(&j->lock);
     enum err e = j->state == JOURNAL_READY && !d->failed ? record(d, pos, from, len) : ERR_EIO;
+    d->lost |= e != OK;
     pthread_mutex_unlock(&j->lock);
     return e;
+}
+
+void journal_lose(struct durable *d)
+{
+    pthread_mutex_lock(&d->journal->lock);
+    d->lost = true;
+    pthread_mutex_unlock(&d->journal->lock);
+}
+
+bool journal_has_lost(struct durable *d)
+{
+    pthread_mutex_lock(&d->journal->lock);
+    const bool lost = d->lost;
+    pthread_mutex_unlock(&d->journal->lock);
+    return lost;
 }
 
 void journal_pass(struct durable *d, bool on)

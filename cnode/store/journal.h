@@ -67,6 +67,12 @@ enum err journal_record(struct durable *d, uint64_t pos, const void *from, size_
 enum err journal_floor(struct durable *d);
 void journal_pass(struct durable *d, bool on);
 
+/* journal_lose: something was stored, and is neither recorded nor synced. So does a record that
+ * fails. journal_has_lost: then the mapping shows what a crash would undo, and nobody may see it.
+ */
+void journal_lose(struct durable *d);
+bool journal_has_lost(struct durable *d);
+
 /* More bytes at once are better passed by. */
 uint64_t journal_big(const struct journal *j);
 

@@ -27,6 +27,7 @@ struct durable {
     bool passed;    /* stores are not recorded */
     unsigned pins;  /* who is about to sync its file */
     bool failed;
+    bool lost;             /* see journal_lose */
     pthread_mutex_t syncs; /* one at a time: a failure is told once */
     char name[];
 };

@@ -568,7 +568,11 @@ bool object_pass(struct object *object, uint64_t len)
 enum err object_passed(struct object *object, enum err e)
 {
     journal_pass(object->durable, false);
-    return e == OK ? journal_floor(object->durable) : e;
+    if (e == OK)
+        e = journal_floor(object->durable);
+    if (e != OK)
+        journal_lose(object->durable);
+    return e;
 }
 
 uint64_t object_group(const struct object *object)

@@ -6,6 +6,7 @@
 #include <semaphore.h>
 
 #include "proto/entry.h"
+#include "proto/reply.h"
 #include "store/journal.h"
 #include "support/check.h"
 #include "support/peer.h"
@@ -52,6 +53,13 @@ static void set_gate(bool shut, bool fails)
     pthread_mutex_unlock(&gate.lock);
 }
 
+static void cannot_be_synced(ino_t inode)
+{
+    pthread_mutex_lock(&gate.lock);
+    gate.bad_inode = inode;
+    pthread_mutex_unlock(&gate.lock);
+}
+
 static unsigned syncs(void)
 {
     pthread_mutex_lock(&gate.lock);
@@ -86,7 +94,7 @@ static int teardown(void **state)
 {
     (void)state;
     set_gate(false, gate.fails);
-    gate.bad_inode = 0;
+    cannot_be_synced(0);
     forget_messages(&peer);
     forget_messages(&other);
     peer_close(&peer);
@@ -413,9 +421,7 @@ static void what_waits_is_answered_before_the_end(void **state)
     CALL(&peer, "{patomic_add,%" PRIu64 ",0,5}", r);
     while (syncs() == before)
         settle();
-    pthread_mutex_lock(&gate.lock);
-    gate.bad_inode = o->ino;
-    pthread_mutex_unlock(&gate.lock);
+    cannot_be_synced(o->ino);
     CALL(&peer, "{resize,%" PRIu64 ",65536}", r);
     settle();
     assert_true(o->failed);
@@ -430,6 +436,31 @@ static void what_waits_is_answered_before_the_end(void **state)
     host_open(&host);
     peer_open(&peer, &host, "client@localhost");
     peer_open(&other, &host, "other@localhost");
+}
+
+/* A write too large for the journal stands in the mapping when its sync fails: nobody sees it. */
+static void what_passed_the_journal_in_vain_is_not_seen(void **state)
+{
+    (void)state;
+    enum { BIG = 2 << 20 };
+    struct buf request;
+    const uint64_t r =
+        opened(ask(&peer, "{open,\"r\",0,%d,[create,write,{durability,sync}]}", BIG));
+    const struct object *o = &host.server->entries->object;
+    uint8_t *bytes = calloc(1, BIG);
+    buf_init(&request, 2 * (size_t)BIG);
+    reply_tuple(&request, 4);
+    reply_atom(&request, "pwrite");
+    reply_uint64(&request, r);
+    reply_uint64(&request, 0);
+    reply_binary(&request, span_of(memset(bytes, 'x', BIG), BIG));
+    cannot_be_synced(o->ino);
+    is(ask_term(&peer, span_of(request.at, request.len)), "{error,eio}");
+    is(ask(&other, "{pread,%s,0,4}", "\"r\""), "{error,eio}");
+    cannot_be_synced(0);
+    is(ask(&peer, "{close,%" PRIu64 "}", r), "ok");
+    buf_fini(&request);
+    free(bytes);
 }
 
 /* --- which objects -----------------------------------------------------------------------------
@@ -513,6 +544,7 @@ int main(void)
         TEST(a_peer_goes_while_its_answers_wait),
         TEST(what_cannot_be_committed_is_an_error_for_all),
         TEST(what_waits_is_answered_before_the_end),
+        TEST(what_passed_the_journal_in_vain_is_not_seen),
         TEST(the_strongest_handle_counts),
         TEST(a_queue_keeps_it_until_it_is_told_otherwise),
         TEST(a_durable_object_is_alone),

@@ -527,6 +527,9 @@ static void fail_journal(atomic_bool *bad)
     assert_true(c.failed && r.failed);
     assert_int_equal(counter_put(&c, 0, WORD_ADD, 1, &old), ERR_EIO);
     assert_int_equal(region_write(&r, 0, "x", 1), ERR_EIO);
+    assert_false(journal_has_lost(r.durable));
+    assert_int_equal(put_bytes(&r, 0, "x", 1), ERR_EIO); /* it was asked for just before */
+    assert_true(journal_has_lost(r.durable));
     assert_int_equal(object_sync(&c), ERR_EIO);
     assert_int_equal(object_resize(&r, REGION / 2), ERR_EIO);
     assert_int_equal(try_again(&c, "c", OBJECT_COUNTERS, true), ERR_EIO);
