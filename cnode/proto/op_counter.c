@@ -76,9 +76,6 @@ static bool has_room(struct buf *out, int values)
     return buf_grow(out, HEAD + VALUE * (size_t)values) != NULL;
 }
 
-/* More than so many of a durable object are a worker's, who may wait for room in the journal. */
-enum { RECORDED_HERE = 10000 };
-
 /* All or none: everything that can be wrong is looked at before the first change. */
 static enum err check_changes(struct call *c)
 {

@@ -202,6 +202,8 @@ static enum err check_pwrite_list(struct call *c)
     uint64_t pos;
     uint64_t at;
     struct span bytes;
+    if (n > RECORDED_HERE && c->object->durable != NULL && !c->may_wait)
+        return ERR_WOULD_BLOCK;
     for (int i = 0; i < n && next_write(c, &t, &pos, &bytes); i++) {
         buf_cut(&c->scratch, 0);
         all += bytes.len;

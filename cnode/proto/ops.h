@@ -4,6 +4,9 @@
 
 #include "proto/op.h"
 
+/* More changes at once of a durable object are a worker's: it may wait for room in the journal. */
+enum { RECORDED_HERE = 10000 };
+
 /* op_region.c */
 enum err op_pread(struct call *c);
 enum err op_pread_list(struct call *c);

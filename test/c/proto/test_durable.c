@@ -283,6 +283,33 @@ static void a_barrier_waits_for_casts(void **state)
     hears(&peer, "{ok,1,0,none}");
 }
 
+/* Many small changes at once are more than the journal has room for without waiting. */
+static void a_worker_records_what_may_have_to_wait(void **state)
+{
+    (void)state;
+    enum { MANY = 20000 };
+    struct buf request;
+    const uint64_t r =
+        opened(ask(&peer, "{open,\"r\",0,%d,[create,write,{durability,sync}]}", 16 * MANY));
+    buf_init(&request, 1 << 20);
+    reply_tuple(&request, 3);
+    reply_atom(&request, "pwrite");
+    reply_uint64(&request, r);
+    reply_list(&request, MANY);
+    for (uint32_t i = 0; i < MANY; i++) {
+        reply_tuple(&request, 2);
+        reply_uint64(&request, (uint64_t)16 * i);
+        reply_binary(&request, span_text("x"));
+    }
+    reply_nil(&request);
+    is(ask_term(&peer, span_of(request.at, request.len)), "ok"); /* its pages are there then */
+    call(&peer, span_of(request.at, request.len));
+    buf_fini(&request);
+    assert_int_equal(work_pending, 1);
+    hears(&peer, "ok");
+    is(ask(&peer, "{pread,%" PRIu64 ",%d,1}", r, 16 * (MANY - 1)), "{ok,<<\"x\">>}");
+}
+
 /* --- deliveries --------------------------------------------------------------------------------
  */
 
@@ -538,6 +565,7 @@ int main(void)
         TEST(many_wait_for_one_commit),
         TEST(a_batch_is_one_commit),
         TEST(a_barrier_waits_for_casts),
+        TEST(a_worker_records_what_may_have_to_wait),
         TEST(an_item_is_delivered_when_it_is_durable),
         TEST(a_subscriber_hears_what_is_durable),
         TEST(no_more_is_kept_for_a_subscriber_than_fits),
