@@ -64,9 +64,10 @@ struct server {
     struct registry *registry; /* queues that are processes */
     struct journal *journal;   /* of durable objects */
     struct journal_limits journal_limits;
-    uv_async_t journal_told; /* by its threads */
-    struct held *held;       /* answers that wait for it */
-    uint64_t held_group;     /* of the last of them */
+    uv_async_t journal_told;   /* by its threads */
+    struct held *held;         /* answers that wait for it */
+    uint64_t held_group;       /* of the last of them */
+    uint64_t journal_failures; /* that have been seen to */
     uint64_t batch_serial;
     uint64_t count_serial;
     struct buf scratch; /* replies that nobody reads: those of casts */

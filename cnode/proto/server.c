@@ -83,7 +83,7 @@ static void tell_of_journal(void *arg)
     uv_async_send(&s->journal_told);
 }
 
-/* All durable objects have failed with it. */
+/* Some have failed: all, if the journal has. */
 static void fail_durables(struct server *s)
 {
     struct entry *e;
@@ -101,8 +101,10 @@ static void on_journal(uv_async_t *told)
 {
     struct server *s = told->data;
     held_release(s);
-    if (journal_failed(s->journal))
+    const uint64_t failures = journal_failures(s->journal);
+    if (journal_failed(s->journal) || failures != s->journal_failures)
         fail_durables(s);
+    s->journal_failures = failures;
     server_rest(s);
 }
 

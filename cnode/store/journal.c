@@ -45,6 +45,9 @@ static void fail_object(struct durable *d)
     d->failed = true;
     pthread_mutex_unlock(&d->journal->lock);
     (void)object_sync_failed(d->object);
+    pthread_mutex_lock(&d->journal->lock);
+    d->journal->failures++;
+    pthread_mutex_unlock(&d->journal->lock);
 }
 
 static void fail(struct journal *j, enum err why, const char *what)
@@ -565,6 +568,14 @@ enum err journal_look(struct journal *j, uint64_t group)
 bool journal_failed(struct journal *j)
 {
     return journal_state_of(j) == JOURNAL_FAILED;
+}
+
+uint64_t journal_failures(struct journal *j)
+{
+    pthread_mutex_lock(&j->lock);
+    const uint64_t failures = j->failures;
+    pthread_mutex_unlock(&j->lock);
+    return failures;
 }
 
 void journal_look_at(struct journal *j, struct journal_info *info)

@@ -101,6 +101,10 @@ bool journal_has_room(struct journal *j);
 /* Has it failed? Nothing becomes durable any more, until the daemon starts again. */
 bool journal_failed(struct journal *j);
 
+/* journal_failures: how many objects have failed so far since their files could not be synced; also
+ * by a thread of the journal, which then tells of it. */
+uint64_t journal_failures(struct journal *j);
+
 enum journal_state { JOURNAL_NONE, JOURNAL_READY, JOURNAL_FAILED, JOURNAL_LOCKED };
 
 struct journal_info {

@@ -57,6 +57,7 @@ struct journal {
     bool has_threads;
     pthread_t committer, retirer;
     uint64_t groups, records, bytes, syncs;
+    uint64_t failures; /* of files of objects */
 };
 
 /* --- journal.c: with the lock, but for those that say otherwise ------------------------------- */

@@ -490,6 +490,35 @@ static void what_passed_the_journal_in_vain_is_not_seen(void **state)
     free(bytes);
 }
 
+/* A thread of the journal finds, when a half is to be used again, that a queue's file cannot be
+ * synced: nobody asks for the queue, and who waits is told. */
+static void who_waits_is_told_that_a_queue_has_failed(void **state)
+{
+    (void)state;
+    enum { BIG = 1 << 20, HALVES = 16 };
+    struct buf request;
+    const uint64_t r =
+        opened(ask(&peer, "{open,\"r\",0,%d,[create,write,{durability,sync}]}", BIG));
+    (void)open_queue(&peer);
+    const struct object *o = &host.server->entries->object;
+    CALL(&other, "{pop_wait,%s,infinity}", "\"q\"");
+    settle();
+    cannot_be_synced(o->ino);
+    uint8_t *bytes = calloc(1, BIG);
+    buf_init(&request, 2 * (size_t)BIG);
+    reply_tuple(&request, 4);
+    reply_atom(&request, "pwrite");
+    reply_uint64(&request, r);
+    reply_uint64(&request, 0);
+    reply_binary(&request, span_of(bytes, BIG));
+    for (int i = 0; i < HALVES; i++)
+        is(ask_term(&peer, span_of(request.at, request.len)), "ok");
+    buf_fini(&request);
+    free(bytes);
+    hears(&other, "{error,eio}");
+    cannot_be_synced(0);
+}
+
 /* --- which objects -----------------------------------------------------------------------------
  */
 
@@ -573,6 +602,7 @@ int main(void)
         TEST(what_cannot_be_committed_is_an_error_for_all),
         TEST(what_waits_is_answered_before_the_end),
         TEST(what_passed_the_journal_in_vain_is_not_seen),
+        TEST(who_waits_is_told_that_a_queue_has_failed),
         TEST(the_strongest_handle_counts),
         TEST(a_queue_keeps_it_until_it_is_told_otherwise),
         TEST(a_durable_object_is_alone),
