@@ -84,8 +84,8 @@ text({size_mismatch, Actual, Wanted}) ->
 text({Why, _} = Reason) when Why =:= not_a; Why =:= wrong_kind; Why =:= limit ->
     kind(Reason);
 text({needs_journal, Dir}) ->
-    ["the journal in ", Dir, " has changes of this file: start a daemon with that data directory, "
-     "or give them up with emmapd forget-journal"];
+    format("the journal in ~ts has changes of this file: start a daemon with that data directory, "
+           "or give them up with emmapd forget-journal", [Dir]);
 text({locked, unknown}) ->
     "the file is in use by another program; nodes of a host share it by {daemon, shared}";
 text({locked, Who}) ->
