@@ -386,8 +386,8 @@ a_damaged_journal_is_repaired_by_hand(Config) ->
     Dir = ?config(data, Config),
     %% a group of one increment is a page
     damage(filename:join([Dir, ".emmap", "j0"]), filename:join([Dir, ".emmap", "j1"]), 6 * 4096 + 40),
-    {1, Lines} = emmapd(Config, ["--sname", atom_to_list(maps:get(node, Daemon)), "--data-dir", Dir,
-                                 "--cookie-file", filename:join(?config(dir, Config), "cookie")]),
+    {1, Lines} = emmapd(Config, ["--allow-root", "--sname", atom_to_list(maps:get(node, Daemon)),
+                                 "--data-dir", Dir, "--cookie-file", filename:join(?config(dir, Config), "cookie")]),
     {match, _} = re:run(Lines, "j[01], offset 24576"),
     {0, Repaired} = emmapd(Config, ["repair-journal", Dir]),
     {match, _} = re:run(Repaired, "cut at offset 24576"),

@@ -320,12 +320,12 @@ static void close_part(struct part *p)
         return;
     }
     side_give_up_moving();
+    p->busy = true;
     if (p->side != NULL)
         side_finish_checkpoint(p->side);
     if (p->side != NULL && p->live->failed)
         side_try_in_vain(p->side);
     const bool failed = p->live->failed;
-    p->busy = true;
     if (p->live->queue != NULL)
         queue_close(p->live);
     if (was_durable)
