@@ -317,6 +317,7 @@ static bool open_server(struct daemon *d)
                                            .max_unsent = o->max_unsent,
                                            .max_half_open = o->max_half_open,
                                            .max_connections = o->max_connections,
+                                           .max_processes = o->max_processes,
                                            .reserve_fds = os_keep_back(o->reserve_fds)};
     char why[SERVER_WHY];
     const enum err bad = server_open(&d->loop, &options, &d->server, why);

@@ -36,7 +36,7 @@ groups() ->
        size_is_for_new_files, an_offset_begins_the_region_exactly,
        private_changes_stay_private, anonymous_regions_have_no_file, the_last_handle_unlinks,
        the_mode_is_that_of_chmod, accepted_options_change_nothing,
-       what_no_kernel_gives_is_enotsup, durability_comes_later, unknown_options_are_refused,
+       what_no_kernel_gives_is_enotsup, a_durable_region_says_so, unknown_options_are_refused,
        options_may_be_pairs, names_are_utf_8, names_that_lead_out_are_refused,
        what_is_no_file_is_refused, two_handles_see_each_other, other_programs_see_it,
        a_batch_answers_in_order, a_batch_in_a_batch_is_badarg, info_counts, an_owner_takes_its_handle_along,
@@ -497,11 +497,15 @@ what_no_kernel_gives_is_enotsup(Config) ->
         {error, enoent} = Do(open, [File, 0, 0, [read]])
     end).
 
-durability_comes_later(Config) ->
+a_durable_region_says_so(Config) ->
     in(Config, ?FUNCTION_NAME, fun(Do, File) ->
-        {error, enotsup} = Do(open, [File, 0, 4096, [create, write, {durability, sync}]]),
-        {error, enotsup} = Do(open, [File, 0, 4096, [create, write, sync]]),
-        {error, enoent} = Do(open, [File, 0, 0, [read]])
+        [begin
+             {ok, F, _} = Do(open, [File, 0, 4096, [create, write, Durable]]),
+             #{durability := sync} = Do(info, [F]),
+             ok = Do(pwrite, [F, 10, <<"kept">>]),
+             {ok, <<"kept">>} = Do(pread, [F, 10, 4]),
+             ok = Do(close, [F])
+         end || Durable <- [{durability, sync}, sync]]
     end).
 
 unknown_options_are_refused(Config) ->

@@ -305,7 +305,7 @@ static void reply_limits(struct buf *out, const struct server_options *o)
         LIMIT(max_all_handles), LIMIT(max_all_pending),  LIMIT(max_all_pending_bytes),
         LIMIT(max_all_leases),  LIMIT(max_all_waiting),  LIMIT(max_all_subscribers),
         LIMIT(max_frame),       LIMIT(max_unsent),       LIMIT(max_half_open),
-        LIMIT(max_connections), LIMIT(reserve_fds),
+        LIMIT(max_connections), LIMIT(max_processes),    LIMIT(reserve_fds),
 #undef LIMIT
     };
     const int n = sizeof limits / sizeof limits[0];

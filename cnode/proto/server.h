@@ -40,7 +40,7 @@ struct server_options {
     uint64_t max_frame; /* a reply, too, fits a frame */
 
     /* Of others, who see to them: told by info. */
-    uint64_t max_unsent, max_half_open, max_connections, reserve_fds;
+    uint64_t max_unsent, max_half_open, max_connections, max_processes, reserve_fds;
 };
 
 /* What the engine needs of a connection. All are called on the loop thread, for a client that is
