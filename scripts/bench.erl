@@ -4,6 +4,9 @@
 
 -export([main/6]).
 
+%% For bench_durable.
+-export([counted/3, rotate/2]).
+
 %% The second BEAM node: a counter, bytes that it holds, a queue.
 -export([start_reference/0, init/1, handle_call/3, handle_cast/2]).
 

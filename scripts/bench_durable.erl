@@ -5,6 +5,8 @@
 
 -export([main/3]).
 
+-import(bench, [counted/3, rotate/2]).
+
 -define(PROCESSES, [1, 8, 64, 256]).
 
 main(Rounds, Ms, RedisPort) ->
@@ -41,10 +43,6 @@ round(N, Rounds, Ms, Rows) ->
         ++ [measured(Work, Procs, Name, Ms, Fun)
             || {Work, Procs, Contenders} <- Rows, {Name, Fun} <- rotate(N, Contenders)].
 
-rotate(N, List) ->
-    {Front, Back} = lists:split(N rem length(List), List),
-    Back ++ Front.
-
 measured(Work, Procs, Name, Ms, Fun) ->
     _ = counted(Procs, Ms div 10, Fun),
     #{journal := #{syncs := Before}} = emmap:info(),
@@ -73,20 +71,6 @@ disk_alone(Ms) ->
     {Micros, Count} = timer:tc(fun() -> Write(erlang:monotonic_time(millisecond) + Ms, 0) end),
     ok = file:close(File),
     Count * 1000000 / Micros.
-
-counted(Procs, Ms, Fun) ->
-    Stop = atomics:new(1, []),
-    Self = self(),
-    Pids = [spawn_link(fun() -> Self ! {self(), loop(Fun, Stop, 0)} end)
-            || _ <- lists:seq(1, Procs)],
-    receive after Ms -> atomics:put(Stop, 1, 1) end,
-    lists:sum([receive {Pid, Count} -> Count end || Pid <- Pids]).
-
-loop(Fun, Stop, Count) ->
-    case atomics:get(Stop, 1) of
-        0 -> Fun(), loop(Fun, Stop, Count + 1);
-        1 -> Count
-    end.
 
 %% Telling. / Redis: how much more emmap does; / 1: than itself with one process.
 

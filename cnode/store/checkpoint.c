@@ -379,7 +379,7 @@ void checkpoint_run(struct object *o)
         shelve(o, LOG_SHELF);
         break;
     case STEP_SYNC:
-    case STEP_SLOT: (void)queue_sync(o); break;
+    case STEP_SLOT: (void)object_sync(o); break;
     case STEP_PUNCH: punch(o); break;
     case STEP_CUT: cut(o); break;
     case STEP_REST: break;

@@ -20,36 +20,15 @@ static enum err last_error(void)
 /* False where the file ends before, too. */
 static bool read_all(int fd, void *to, size_t n, uint64_t at)
 {
-    uint8_t *next = to;
-    while (n > 0) {
-        const ssize_t got = os.read_at(fd, next, n, (off_t)at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got == 0)
-            errno = EIO;
-        if (got <= 0)
-            return false;
-        next += got;
-        at += (uint64_t)got;
-        n -= (size_t)got;
-    }
-    return true;
+    const ssize_t got = os_read_all(fd, to, n, (off_t)at);
+    if (got >= 0 && got < (ssize_t)n)
+        errno = EIO;
+    return got == (ssize_t)n;
 }
 
 static enum err write_all(int fd, const void *from, size_t n, uint64_t at)
 {
-    const uint8_t *next = from;
-    while (n > 0) {
-        const ssize_t done = os.write_at(fd, next, n, (off_t)at);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return done == 0 ? ERR_EIO : last_error();
-        next += done;
-        at += (uint64_t)done;
-        n -= (size_t)done;
-    }
-    return OK;
+    return os_write_all(fd, from, n, (off_t)at) == 0 ? OK : last_error();
 }
 
 /* --- the header of a file -------------------------------------------------------------------- */

@@ -16,12 +16,12 @@ void journal_member_free(struct durable *d)
     free(d);
 }
 
-static bool has_serial(const struct journal *j, uint32_t serial)
+static struct durable *member_of(const struct journal *j, uint32_t serial)
 {
-    const struct durable *d = j->members;
+    struct durable *d = j->members;
     while (d != NULL && d->serial != serial)
         d = d->next;
-    return d != NULL;
+    return d;
 }
 
 static struct durable *member_new(struct journal *j, struct object *o, const char *path)
@@ -39,7 +39,7 @@ static struct durable *member_new(struct journal *j, struct object *o, const cha
     pthread_mutex_lock(&j->lock);
     do
         os_random(&d->serial, sizeof d->serial);
-    while (d->serial == 0 || has_serial(j, d->serial));
+    while (d->serial == 0 || member_of(j, d->serial) != NULL);
     pthread_mutex_unlock(&j->lock);
     return d;
 }
@@ -163,14 +163,6 @@ enum err journal_leave(struct object *o)
 }
 
 /* --- what journals have of a file ------------------------------------------------------------ */
-
-static struct durable *member_of(const struct journal *j, uint32_t serial)
-{
-    struct durable *d = j->members;
-    while (d != NULL && d->serial != serial)
-        d = d->next;
-    return d;
-}
 
 static bool is_file_of(const struct durable *d, int fd)
 {

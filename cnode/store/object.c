@@ -550,10 +550,10 @@ enum err object_sync(struct object *object)
 {
     if (object->failed)
         return ERR_EIO;
-    if (object->queue != NULL)
-        return queue_sync(object);
     if (object->durable != NULL)
         return journal_wait(object_journal(object), object_group(object));
+    if (object->queue != NULL)
+        return queue_sync(object);
     return map_sync(&object->map) == OK ? OK : object_sync_failed(object);
 }
 

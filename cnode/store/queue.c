@@ -1,6 +1,5 @@
 /* Changes of a queue: pushes, what becomes of items, options. */
 #include "store/failed.h"
-#include "store/journal.h"
 #include "store/queue_inside.h"
 #include "sys/guard.h"
 #include "sys/log.h"
@@ -33,8 +32,6 @@ enum err queue_failed(struct object *o)
 enum err queue_sync(struct object *o)
 {
     struct queue *q = o->queue;
-    if (o->durable != NULL)
-        return journal_wait(object_journal(o), journal_group(o->durable));
     pthread_mutex_lock(&q->syncs);
     if (!o->failed && map_sync(&o->map) != OK)
         (void)object_sync_failed(o);

@@ -61,20 +61,6 @@ enum err mark_remove(int fd)
     return os.sync_all(fd) == 0 ? OK : last_error();
 }
 
-static enum err write_all(int fd, struct span bytes, uint64_t at)
-{
-    while (bytes.len > 0) {
-        const ssize_t n = os.write_at(fd, bytes.at, bytes.len, (off_t)at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0 ? ERR_EIO : last_error();
-        bytes = span_of(bytes.at + n, bytes.len - (size_t)n);
-        at += (uint64_t)n;
-    }
-    return OK;
-}
-
 /* --- the objects of the journal -------------------------------------------------------------- */
 
 struct member {
@@ -231,9 +217,8 @@ static enum err store(void *arg, const struct entry_view *v)
         fail(m, ERR_EFBIG, "the file is shorter than it was");
         return OK;
     }
-    const enum err e = write_all(m->fd, v->data, v->fields.offset);
-    if (e != OK)
-        fail(m, e, "write");
+    if (os_write_all(m->fd, v->data.at, v->data.len, (off_t)v->fields.offset) != 0)
+        fail(m, last_error(), "write");
     return OK;
 }
 
