@@ -100,7 +100,7 @@ static void break_off(struct conn *c, const char *why)
 
 static void on_turn(uv_idle_t *turn);
 
-/* The peer goes on in the next turn, after all others had theirs. */
+/* The peer goes on in a turn to come, after all others had theirs. */
 static void rest(struct conn *c)
 {
     uv_read_stop(stream(c));
@@ -632,6 +632,8 @@ static uint64_t slice_of(int resting)
     return ns < SLICE_LEAST ? SLICE_LEAST : ns;
 }
 
+/* One message may take longer than a slice: then the others who rest have theirs in the next turn,
+ * and who has little to do waits for one such message, not for all. */
 static void on_turn(uv_idle_t *turn)
 {
     struct conn_hub *hub = turn->data;
@@ -639,7 +641,8 @@ static void on_turn(uv_idle_t *turn)
     int n;
     DL_COUNT2(hub->rests, c, n, next_rest);
     hub->slice_ns = slice_of(n);
-    for (; n > 0 && hub->rests != NULL; n--) {
+    const uint64_t end = uv_hrtime() + SLICE_NS;
+    for (; n > 0 && hub->rests != NULL && uv_hrtime() < end; n--) {
         c = hub->rests;
         leave_rest(c);
         read_on(c);
