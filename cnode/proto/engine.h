@@ -71,7 +71,8 @@ struct server {
     uint64_t batch_serial;
     uint64_t count_serial;
     struct buf scratch; /* replies that nobody reads: those of casts */
-    struct buf late;    /* numbers of an envelope's requests that wait */
+    struct client *gathering;
+    struct buf late; /* numbers of an envelope's requests that wait */
     uint64_t started_ms;
     uv_timer_t lag_timer;
     uint64_t lag_due_ns;
@@ -81,6 +82,16 @@ struct server {
     bool stopping;
     void (*stopped)(void *arg);
     void *stopped_arg;
+};
+
+/* Late answers of this turn (gather.h). */
+struct gathered {
+    struct client *next; /* of those who have some */
+    bool listed;
+    uint8_t *by; /* raw pid of the peer's process that hands them out, or NULL */
+    size_t by_len;
+    struct buf answers; /* {Ref, Reply} each */
+    uint32_t count;
 };
 
 struct client {
@@ -115,6 +126,7 @@ struct client {
     uint64_t credit;     /* of all its subscriptions, what they have not used */
     uint32_t held_count; /* its answers and messages that wait for the journal, and their bytes */
     size_t held_bytes;
+    struct gathered gathered;
     bool held_up;        /* somebody waits until it reads, or the journal has committed */
     uint64_t count_mark; /* the last count of clients that has met it */
     bool gone;           /* the peer is; what it sent is still done, then this is freed */

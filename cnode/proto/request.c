@@ -2,6 +2,7 @@
 
 #include "proto/call.h"
 #include "proto/desk.h"
+#include "proto/gather.h"
 #include "proto/held.h"
 #include "proto/lease.h"
 #include "proto/line.h"
@@ -159,7 +160,7 @@ enum outcome request_run(const struct request *r, struct buf *out)
 void request_answer(const struct request *r, struct span reply)
 {
     struct client *c = r->client;
-    if (c->gone || r->to.len == 0)
+    if (c->gone || r->to.len == 0 || gather_answer(r, reply))
         return;
     struct buf *out = c->outlet.begin(c->conn, r->to);
     const size_t from = out->len;

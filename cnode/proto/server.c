@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "proto/call.h"
+#include "proto/gather.h"
 #include "proto/held.h"
 #include "proto/lease.h"
 #include "proto/line.h"
@@ -60,6 +61,7 @@ void server_tend(struct server *s)
     }
     if (s->journal != NULL) /* the end is not near */
         journal_kick(s->journal);
+    gather_send(s);
 }
 
 bool server_has_more(const struct server *s)
@@ -214,6 +216,7 @@ void server_rest(struct server *s)
     s->stopped = NULL;
     journal_free(s->journal);
     s->journal = NULL;
+    gather_send(s);
     uv_close((uv_handle_t *)&s->journal_told, NULL);
     uv_close((uv_handle_t *)&s->lag_timer, NULL);
     uv_close((uv_handle_t *)&s->due_timer, NULL);
@@ -345,6 +348,7 @@ struct client *client_open(struct server *s, struct span node, const struct outl
     c->since_ms = uv_now(s->loop);
     c->first_id = s->next_id;
     c->stats.last_ns = uv_hrtime();
+    gather_begin(c);
     DL_PREPEND(s->clients, c);
     return c;
 }
@@ -375,6 +379,7 @@ static void tend_those_in_line(struct server *s)
 void client_close(struct client *c)
 {
     c->gone = true;
+    gather_forget(c);
     free(c->deferral); /* nobody waits for that, as for what has not been read */
     c->deferral = NULL;
     c->pending_count++; /* so that it is not freed while we walk what it has */
@@ -622,15 +627,23 @@ static void on_cancel(struct client *c, struct term *t)
     lease_take_back(c, ref);
 }
 
+/* {'$emmap_gather', Pid} */
+static void on_gather(struct client *c, struct term *t)
+{
+    struct span pid = term_any(t);
+    if (is_pid(pid))
+        gather_for(c, pid);
+    else
+        ignore(c);
+}
+
 static const struct {
     const char *name;
     int arity;
     void (*on)(struct client *c, struct term *t);
 } messages[] = {
-    {"$emmap", 4, on_envelope},
-    {"$gen_call", 3, on_call},
-    {"$gen_cast", 2, on_cast},
-    {"$emmap_cancel", 2, on_cancel},
+    {"$emmap", 4, on_envelope},      {"$gen_call", 3, on_call},       {"$gen_cast", 2, on_cast},
+    {"$emmap_cancel", 2, on_cancel}, {"$emmap_gather", 2, on_gather},
 };
 
 /* --- messages to a registered queue: the requests on objects, without the object ----------------

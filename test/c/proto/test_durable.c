@@ -258,6 +258,147 @@ static void many_wait_for_one_commit(void **state)
     assert_int_equal(syncs(), before + 1);
 }
 
+/* {'$emmap_gather', Pid} */
+static void gather_for(struct peer *p, uint32_t pid)
+{
+    struct buf b;
+    buf_init(&b, 1000);
+    reply_tuple(&b, 2);
+    reply_atom(&b, "$emmap_gather");
+    reply_raw(&b, peer_pid(pid));
+    tell(p, span_of(b.at, b.len));
+    buf_fini(&b);
+}
+
+/* An envelope of calls, who wait at references from 500 on; all of them late. */
+static void tell_envelope(struct peer *p, uint32_t n, const char *format, uint64_t id)
+{
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    reply_tuple(&b, 4);
+    reply_atom(&b, "$emmap");
+    reply_raw(&b, peer_pid(50));
+    reply_uint64(&b, 1);
+    reply_list(&b, n);
+    for (uint32_t i = 0; i < n; i++) {
+        reply_tuple(&b, 3);
+        reply_raw(&b, peer_pid(p->pid));
+        reply_raw(&b, peer_ref(500 + i));
+        reply_raw(&b, make_term(format, id));
+    }
+    reply_nil(&b);
+    tell(p, span_of(b.at, b.len));
+    buf_fini(&b);
+}
+
+static struct message *hears_message(struct peer *p, const char *expected)
+{
+    struct message *m = hear(p);
+    is(show_term(span_of(m->bytes, m->len)), expected);
+    return m;
+}
+
+#define INC "{inc_counter,%" PRIu64 ",0}"
+
+static void late_answers_come_together(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    gather_for(&peer, 77);
+    set_gate(true, false);
+    tell_envelope(&peer, 3, INC, c);
+    free(hears_message(&peer, "{$emmap,1,[],[0,1,2]}"));
+    settle();
+    assert_null(peer.first);
+    set_gate(false, false);
+    struct message *m =
+        hears_message(&peer, "{$emmap_late,[{#Ref,{ok,0}},{#Ref,{ok,1}},{#Ref,{ok,2}}]}");
+    assert_false(m->to_alias);
+    free(m);
+    is(ask(&peer, INC, c), "{ok,3}");
+    assert_null(peer.first);
+}
+
+static void a_late_answer_alone_goes_to_who_waits(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    gather_for(&peer, 77);
+    tell_envelope(&peer, 1, INC, c);
+    free(hears_message(&peer, "{$emmap,1,[],[0]}"));
+    struct message *m = hears_message(&peer, "{#Ref,{ok,0}}");
+    assert_true(m->to_alias);
+    free(m);
+}
+
+/* What was not asked to come together, or is long. */
+static void other_late_answers_go_to_who_waits(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    const uint64_t f = opened(ask(&peer, "{open,\"f\",0,9000,[create,write,{durability,sync}]}"));
+    tell_envelope(&peer, 2, INC, c);
+    free(hears_message(&peer, "{$emmap,1,[],[0,1]}"));
+    free(hears_message(&peer, "{#Ref,{ok,0}}"));
+    free(hears_message(&peer, "{#Ref,{ok,1}}"));
+    gather_for(&peer, 77);
+    is(ask(&peer, "{patomic_add,%" PRIu64 ",0,1}", f), "{ok,0}");
+    set_gate(true, false);
+    CALL(&peer, "{patomic_add,%" PRIu64 ",0,1}", f);
+    tell_envelope(&peer, 2, "{pread,%" PRIu64 ",0,9000}", f);
+    free(hears_message(&peer, "{$emmap,1,[],[0,1]}"));
+    set_gate(false, false);
+    hears(&peer, "{ok,1}");
+    for (int i = 0; i < 2; i++) {
+        struct message *m = hear(&peer);
+        assert_true(m->to_alias && m->len > 9000);
+        free(m);
+    }
+}
+
+/* The last process counts; a wrong one is none; and many bytes do not wait for the turn's end. */
+static void the_last_process_hands_out(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    const uint64_t c = open_counters(&peer);
+    gather_for(&peer, 77);
+    gather_for(&peer, 78);
+    tell(&peer, make_term("{'$emmap_gather',nobody}"));
+    set_gate(true, false);
+    tell_envelope(&peer, MANY, INC, c);
+    free(hear(&peer));
+    while (client_is_behind(peer.client))
+        client_go_on(peer.client);
+    set_gate(false, false);
+    uint32_t n = 0;
+    unsigned messages = 0;
+    for (; n < MANY; messages++) {
+        struct message *m = hear(&peer);
+        struct term t = term_in(span_of(m->bytes, m->len));
+        assert_int_equal(term_tuple(&t), 2);
+        assert_true(!m->to_alias && term_is_atom(&t, "$emmap_late"));
+        n += (uint32_t)term_list(&t);
+        free(m);
+    }
+    assert_true(n == MANY && messages > 1 && messages < 10);
+}
+
+static void who_is_gone_hears_nothing_together(void **state)
+{
+    (void)state;
+    const uint64_t c = open_counters(&peer);
+    const uint64_t same = open_counters(&other);
+    gather_for(&other, 77);
+    set_gate(true, false);
+    tell_envelope(&other, 3, INC, same);
+    free(hear(&other));
+    peer_close(&other);
+    set_gate(false, false);
+    is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,3}");
+    peer_open(&other, &host, "other@localhost");
+}
+
 static void a_batch_is_one_commit(void **state)
 {
     (void)state;
@@ -592,6 +733,11 @@ int main(void)
         TEST(other_objects_go_on),
         TEST(answers_about_an_object_keep_their_order),
         TEST(many_wait_for_one_commit),
+        TEST(late_answers_come_together),
+        TEST(a_late_answer_alone_goes_to_who_waits),
+        TEST(other_late_answers_go_to_who_waits),
+        TEST(the_last_process_hands_out),
+        TEST(who_is_gone_hears_nothing_together),
         TEST(a_batch_is_one_commit),
         TEST(a_barrier_waits_for_casts),
         TEST(a_worker_records_what_may_have_to_wait),
