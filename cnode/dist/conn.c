@@ -462,7 +462,8 @@ static void handle_frames(struct conn *c, struct span *in)
         case FRAME_LONG: on_long_frame(c, frame); break;
         }
         hold_or_release(c);
-        if (uv_hrtime() >= c->turn_end || client_is_behind(c->client)) {
+        const bool is_over = in->len > 0 && uv_hrtime() >= c->turn_end;
+        if (is_over || client_is_behind(c->client)) {
             c->share = ROOM;
             return;
         }

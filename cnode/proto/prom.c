@@ -5,19 +5,6 @@ static void put_text(struct buf *out, const char *text)
     buf_put(out, text, strlen(text));
 }
 
-static void put_number(struct buf *out, uint64_t value, unsigned decimals)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-    for (unsigned n = 0; value > 0 || n <= decimals; n++) {
-        if (n == decimals && n > 0)
-            digits[--at] = '.';
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    }
-    buf_put(out, digits + at, sizeof digits - at);
-}
-
 void prom_head(struct buf *out, const char *name, const char *type, const char *help)
 {
     const char *const parts[] = {"# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n"};
@@ -87,67 +74,125 @@ void prom_label(struct buf *labels, size_t begin, const char *key, struct span v
     put_text(labels, "\"");
 }
 
-/* --- samples --------------------------------------------------------------------------------- */
+/* --- samples ---------------------------------------------------------------------------------
+ * A text has thousands of lines: each is written at once, into room for the longest. */
 
-static void put_labels(struct buf *out, struct span labels)
+static uint8_t *add(uint8_t *to, const void *bytes, size_t n)
 {
-    if (labels.len == 0)
-        return;
-    put_text(out, "{");
-    buf_put(out, labels.at, labels.len);
-    put_text(out, "}");
+    memcpy(to, bytes, n);
+    return to + n;
 }
 
-static void put_value(struct buf *out, uint64_t value, unsigned decimals)
+static uint8_t *add_text(uint8_t *to, const char *text)
 {
-    put_text(out, " ");
-    put_number(out, value, decimals);
-    put_text(out, "\n");
+    return add(to, text, strlen(text));
+}
+
+static uint8_t *add_number(uint8_t *to, uint64_t value, unsigned decimals)
+{
+    char digits[24];
+    size_t at = sizeof digits;
+    for (unsigned n = 0; value > 0 || n <= decimals; n++) {
+        if (n == decimals && n > 0)
+            digits[--at] = '.';
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    }
+    return add(to, digits + at, sizeof digits - at);
+}
+
+static uint8_t *add_labels(uint8_t *to, struct span labels)
+{
+    if (labels.len == 0)
+        return to;
+    to = add_text(to, "{");
+    to = add(to, labels.at, labels.len);
+    return add_text(to, "}");
+}
+
+static uint8_t *add_value(uint8_t *to, uint64_t value, unsigned decimals)
+{
+    to = add_text(to, " ");
+    to = add_number(to, value, decimals);
+    return add_text(to, "\n");
+}
+
+/* `part` belongs to the name. */
+static void put_sample(struct buf *out, const char *name, const char *part, struct span labels,
+                       uint64_t value, unsigned decimals)
+{
+    uint8_t *to = buf_grow(out, labels.len + PROM_LINE);
+    if (to == NULL)
+        return;
+    to = add_text(to, name);
+    to = add_text(to, part);
+    to = add_labels(to, labels);
+    to = add_value(to, value, decimals);
+    out->len = (size_t)(to - out->at);
 }
 
 void prom_sample(struct buf *out, const char *name, struct span labels, uint64_t value,
                  unsigned decimals)
 {
-    put_text(out, name);
-    put_labels(out, labels);
-    put_value(out, value, decimals);
+    must(strlen(name) <= PROM_NAME);
+    put_sample(out, name, "", labels, value, decimals);
 }
 
-/* end_ns 0: without end */
-static void put_bucket(struct buf *out, const char *name, struct span labels, uint64_t end_ns,
-                       uint64_t count)
+/* --- histograms ------------------------------------------------------------------------------ */
+
+enum { BOUND = 24 };
+
+/* The bounds as text, by power. */
+static char bounds[PROM_LAST_POWER + 1][BOUND];
+
+__attribute__((constructor)) static void write_bounds(void)
 {
-    put_text(out, name);
-    put_text(out, "_bucket{");
-    buf_put(out, labels.at, labels.len);
-    put_text(out, labels.len > 0 ? ",le=\"" : "le=\"");
-    if (end_ns == 0)
-        put_text(out, "+Inf");
-    else
-        put_number(out, end_ns, 9);
-    put_text(out, "\"}");
-    put_value(out, count, 0);
+    for (unsigned i = PROM_FIRST_POWER; i <= PROM_LAST_POWER; i++)
+        *add_number((uint8_t *)bounds[i], (uint64_t)2 << i, 9) = '\0';
 }
 
-static void put_part(struct buf *out, const char *name, const char *part, struct span labels)
+/* All buckets begin alike: the first one's beginning is copied. */
+static uint8_t *add_begin(uint8_t *to, const char *name, struct span labels)
 {
-    put_text(out, name);
-    put_text(out, part);
-    put_labels(out, labels);
+    to = add_text(to, name);
+    to = add_text(to, "_bucket{");
+    if (labels.len > 0)
+        to = add(to, labels.at, labels.len);
+    return add_text(to, labels.len > 0 ? ",le=\"" : "le=\"");
+}
+
+static uint8_t *add_end(uint8_t *to, const char *bound, uint64_t count)
+{
+    to = add_text(to, bound);
+    to = add_text(to, "\"}");
+    return add_value(to, count, 0);
+}
+
+static void put_buckets(struct buf *out, const char *name, struct span labels,
+                        const struct stats *s)
+{
+    uint64_t below = 0;
+    uint8_t *to = buf_grow(out, (labels.len + PROM_LINE) * (PROM_HISTOGRAM + 1));
+    if (to == NULL)
+        return;
+    const struct span begin = span_of(to, (size_t)(add_begin(to, name, labels) - to));
+    to += begin.len;
+    for (unsigned i = 0; i <= PROM_LAST_POWER; i++) {
+        below += s->latency[i];
+        if (i > PROM_FIRST_POWER)
+            to = add(to, begin.at, begin.len);
+        if (i >= PROM_FIRST_POWER)
+            to = add_end(to, bounds[i], below);
+    }
+    to = add(to, begin.at, begin.len);
+    to = add_end(to, "+Inf", stats_ops(s));
+    out->len = (size_t)(to - out->at);
 }
 
 void prom_histogram(struct buf *out, const char *name, struct span labels, const struct stats *s)
 {
-    uint64_t below = 0;
-    for (int i = 0; i <= PROM_LAST_POWER; i++) {
-        below += s->latency[i];
-        if (i >= PROM_FIRST_POWER)
-            put_bucket(out, name, labels, (uint64_t)2 << i, below);
-    }
-    const uint64_t all = stats_ops(s);
-    put_bucket(out, name, labels, 0, all);
-    put_part(out, name, "_sum", labels);
-    put_value(out, s->sum_ns, 9);
-    put_part(out, name, "_count", labels);
-    put_value(out, all, 0);
+    must(strlen(name) <= PROM_NAME);
+    put_buckets(out, name, labels, s);
+    put_sample(out, name, "_sum", labels, s->sum_ns, 9);
+    put_sample(out, name, "_count", labels, stats_ops(s), 0);
 }

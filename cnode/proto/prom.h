@@ -7,8 +7,8 @@
 #include "proto/stats.h"
 #include "sys/buf.h"
 
-/* The longest line apart from its labels; a head. */
-enum { PROM_LINE = 120, PROM_HEAD = 240 };
+/* The longest name, line apart from its labels, and head. */
+enum { PROM_NAME = 60, PROM_LINE = 120, PROM_HEAD = 240 };
 
 /* Lines of a histogram: powers of two from a microsecond to half a minute, and what they sum to. */
 enum { PROM_FIRST_POWER = 9, PROM_LAST_POWER = 34 };
