@@ -201,7 +201,7 @@ static enum err write_slot(struct object *o)
 {
     struct queue *q = o->queue;
     uint8_t *page = q->checkpoint.page;
-    const uint64_t slot_seq = q->slot_seq + 1;
+    const uint64_t slot_seq = header_next(q->slot_seq);
     const uint64_t at = header_slot_at(q->limits, slot_seq);
     memcpy(page, &slot_seq, sizeof slot_seq);
     header_seal(q, page, at);

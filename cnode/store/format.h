@@ -101,6 +101,10 @@ enum { ATTEMPTS_MOST = 1023 };
 
 #define UNTIL_MOST ((UINT64_C(1) << 28) - 1)
 
+/* Positions, numbers of items and of groups are less. Nothing comes so far: what is added to them
+ * need not be checked for wrapping, as long as nothing is written that is not less, either. */
+#define TOO_FAR (UINT64_C(1) << 62)
+
 /* --- the journal ----------------------------------------------------------------------------- */
 
 #define JOURNAL_MAGIC "EMMAPJ1\n"

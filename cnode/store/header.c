@@ -13,6 +13,16 @@ uint64_t header_options_at(const struct queue_limits *limits, uint64_t opt_seq)
     return limits->page * (3 + (opt_seq & 1));
 }
 
+uint64_t header_next(uint64_t seq)
+{
+    return seq == UINT64_MAX ? 2 : seq + 1;
+}
+
+bool header_is_newer(uint64_t a, uint64_t b)
+{
+    return a != 0 && (b == 0 || (int64_t)(a - b) > 0);
+}
+
 uint32_t header_granules(const struct queue_limits *limits)
 {
     return (QUEUE_PAGES * limits->page + limits->granule - 1) / limits->granule;

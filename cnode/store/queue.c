@@ -950,19 +950,19 @@ enum err queue_configure(struct object *o, const struct queue_change *change)
     apply(change, &to);
     if (change->given == 0)
         return OK;
+    const uint64_t opt_seq = header_next(q->opt_seq);
     uint8_t *page = malloc(q->limits->page);
     enum err e = page == NULL ? ERR_ENOMEM : object_writable(o);
     if (e == OK)
-        e = header_write_options(q, q->opt_seq + 1, &to, page);
-    if (e == OK &&
-        put_bytes(o, header_options_at(q->limits, q->opt_seq + 1), page, q->limits->page) != OK)
+        e = header_write_options(q, opt_seq, &to, page);
+    if (e == OK && put_bytes(o, header_options_at(q->limits, opt_seq), page, q->limits->page) != OK)
         e = queue_failed(o);
     free(page);
     if (e == OK)
         e = object_sync(o);
     if (e != OK)
         return e;
-    q->opt_seq++;
+    q->opt_seq = opt_seq;
     q->options = to;
     return OK;
 }

@@ -108,6 +108,12 @@ struct queue {
 
 uint64_t header_slot_at(const struct queue_limits *limits, uint64_t slot_seq);
 uint64_t header_options_at(const struct queue_limits *limits, uint64_t opt_seq);
+
+/* Numbers of slots and of options pages go round, or the greatest would be the last: after it comes
+ * 2, for 0 is none and each second one has the same place. header_is_newer: does a come after b? */
+uint64_t header_next(uint64_t seq);
+bool header_is_newer(uint64_t a, uint64_t b);
+
 uint32_t header_granules(const struct queue_limits *limits); /* before the first of a log */
 uint32_t header_extents_most(const struct queue_limits *limits);
 
@@ -178,7 +184,7 @@ struct draft {
 };
 
 /* record_reserve makes room for n more records of these sizes, in the last extent or in one that is
- * promised. Nothing is stored in the file. */
+ * promised. Nothing is stored in the file. ERR_EFBIG, too: they would come TOO_FAR. */
 enum err record_reserve(struct object *o, const struct turn *t, unsigned log, const uint64_t *sizes,
                         size_t n);
 

@@ -172,7 +172,7 @@ static enum err grow(struct object *o, uint32_t count, uint32_t *granule)
     struct queue *q = o->queue;
     const uint32_t there = space_at_end(&q->space);
     const uint32_t more = count > there ? count - there : 0;
-    if (more > UINT32_MAX - q->space.n)
+    if (more >= UINT32_MAX - q->space.n) /* opening refuses more */
         return ERR_EFBIG;
     if (!space_resize(&q->space, q->space.n + more))
         return ERR_ENOMEM;
@@ -270,6 +270,8 @@ enum err record_reserve(struct object *o, const struct turn *t, unsigned log, co
     for (; i < n; i++)
         if (!add_u64(rest, sizes[i], &rest))
             return ERR_EFBIG;
+    if (rest >= TOO_FAR || l->end + rest >= TOO_FAR || l->tail_seq + n >= TOO_FAR)
+        return ERR_EFBIG; /* the next opening would refuse it */
     return rest == 0 ? OK : promise(o, t, l, rest);
 }
 

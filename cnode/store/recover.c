@@ -75,9 +75,6 @@ enum err queue_make(int fd, const struct queue_limits *limits, const struct queu
 
 /* --- the slot -------------------------------------------------------------------------------- */
 
-/* No queue comes so far; from here on nothing that is added to a position or a number can wrap. */
-#define TOO_FAR (UINT64_C(1) << 62)
-
 /* The tail is in the last extent, and a JUMP has room there. */
 static bool tail_fits(const struct recordlog *log)
 {
@@ -120,7 +117,7 @@ static bool is_possible(const struct queue *q, const struct slot_fields *f)
     if (main_log->n_extents > most || shelf->n_extents > most - main_log->n_extents)
         return false;
     /* of each chain the last is the greatest, or load_log and adopt refuse it */
-    const uint64_t all = f->slot_seq | main_log->tail | main_log->tail_seq | shelf->tail | f->last;
+    const uint64_t all = main_log->tail | main_log->tail_seq | shelf->tail | f->last;
     return all < TOO_FAR && f->front_pos % 8 == 0;
 }
 
@@ -178,7 +175,7 @@ static enum err choose_slot(struct object *o, char why[QUEUE_WHY])
     if (pages == NULL)
         return ERR_ENOMEM;
     const uint64_t seqs[2] = {read_slot(o, 0, pages), read_slot(o, 1, pages + page)};
-    const unsigned newer = seqs[1] > seqs[0];
+    const unsigned newer = header_is_newer(seqs[1], seqs[0]);
     bool good = seqs[newer] > 0 && adopt(q, pages + (size_t)newer * page);
     if (!good && seqs[!newer] > 0) {
         good = adopt(q, pages + (size_t)!newer * page);
@@ -218,7 +215,7 @@ static enum err choose_options(struct object *o)
             continue;
         }
         header_read_options(q->limits, page, &options, &opt_seq);
-        if ((opt_seq & 1) != i || opt_seq <= q->opt_seq)
+        if ((opt_seq & 1) != i || !header_is_newer(opt_seq, q->opt_seq))
             continue;
         q->opt_seq = opt_seq;
         q->options = options;
@@ -356,6 +353,8 @@ static enum err accept(struct object *o, bool *accepted)
         e = record_payload(o, &patient, &f, &at);
     if (e != OK)
         return e == ERR_DAMAGED ? OK : e;
+    if (log->tail + record_size(f.length) >= TOO_FAR || log->tail_seq + 1 >= TOO_FAR)
+        return OK;
     if (f.kind == RECORD_JUMP) {
         *accepted = follow(o, &f, &at);
         return OK;

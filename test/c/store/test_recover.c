@@ -65,8 +65,10 @@ static void shelf_items_that_cannot_be_are_lost(void **state)
     }
 }
 
-/* Changes both slots, under good hashes. */
-static void edit_slots(struct queue_file *f, void (*change)(struct slot_fields *slot))
+/* Changes two pages, slots or those of the options, under good hashes. */
+static void edit_pages(struct queue_file *f,
+                       uint64_t (*place)(const struct queue_limits *limits, uint64_t seq),
+                       void (*change)(void *page))
 {
     static uint8_t page[4096];
     struct superblock super;
@@ -75,13 +77,26 @@ static void edit_slots(struct queue_file *f, void (*change)(struct slot_fields *
     const struct queue q = {.limits = &queue_limits,
                             .seed = hash_bytes(0, super.uuid, sizeof super.uuid)};
     for (uint64_t i = 0; i < 2; i++) {
-        const uint64_t at = header_slot_at(&queue_limits, i);
+        const uint64_t at = place(&queue_limits, i);
         assert_int_equal(pread(fd, page, sizeof page, (off_t)at), sizeof page);
-        change((void *)page);
+        change(page);
         header_seal(&q, page, at);
         assert_int_equal(pwrite(fd, page, sizeof page, (off_t)at), sizeof page);
     }
     close(fd);
+}
+
+static void (*slot_change)(struct slot_fields *slot);
+
+static void change_slot(void *page)
+{
+    slot_change(page);
+}
+
+static void edit_slots(struct queue_file *f, void (*change)(struct slot_fields *slot))
+{
+    slot_change = change;
+    edit_pages(f, header_slot_at, change_slot);
 }
 
 static void move(struct slot_fields *slot, uint64_t by)
@@ -114,11 +129,6 @@ static void shelf_near_the_end(struct slot_fields *slot)
     shelf->base = shelf->head = shelf->tail = -(uint64_t)65536;
 }
 
-static void slot_number_near_the_end(struct slot_fields *slot)
-{
-    slot->slot_seq |= UINT64_C(1) << 63;
-}
-
 static void last_near_the_end(struct slot_fields *slot)
 {
     slot->last = -(uint64_t)8;
@@ -140,9 +150,9 @@ static void slots_that_cannot_be_are_refused(void **state)
 {
     (void)state;
     static void (*const changes[])(struct slot_fields * slot) = {
-        positions_near_the_end,       positions_too_great,      numbers_near_the_end,
-        shelf_near_the_end,           slot_number_near_the_end, last_near_the_end,
-        tail_without_room_for_a_jump, frontier_between_words};
+        positions_near_the_end, positions_too_great, numbers_near_the_end,
+        shelf_near_the_end,     last_near_the_end,   tail_without_room_for_a_jump,
+        frontier_between_words};
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
         struct queue_file f;
         char why[QUEUE_WHY] = "";
@@ -152,6 +162,132 @@ static void slots_that_cannot_be_are_refused(void **state)
         assert_int_equal(queue_file_try(&f, why), ERR_DAMAGED);
         assert_string_equal(why, "neither header slot is whole");
         queue_file_remove(&f);
+    }
+}
+
+/* --- at the end of the numbers --------------------------------------------------------------- */
+
+/* The newer has it, the older the one before. */
+static uint64_t last_number;
+
+static void raise_number(void *page)
+{
+    uint64_t number;
+    memcpy(&number, page, sizeof number);
+    number = (number & 1) == (last_number & 1) ? last_number : last_number - 1;
+    memcpy(page, &number, sizeof number);
+}
+
+static const uint64_t last_numbers[] = {TOO_FAR - 2,       TOO_FAR - 1,    (UINT64_C(1) << 63) - 1,
+                                        UINT64_C(1) << 63, UINT64_MAX - 1, UINT64_MAX};
+enum { LAST_NUMBERS = sizeof last_numbers / sizeof last_numbers[0] };
+
+static void numbers_of_slots_go_round(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LAST_NUMBERS; i++) {
+        struct queue_file f;
+        queue_file_make(&f);
+        queue_file_push(&f, 10, 1);
+        object_close(&f.object);
+        last_number = last_numbers[i];
+        edit_pages(&f, header_slot_at, raise_number);
+        for (uint64_t life = 1; life < 6; life++) {
+            queue_file_open(&f);
+            assert_int_equal(queue_file_look(&f).items, life);
+            queue_file_push(&f, 10, 1);
+            if (life == 3)
+                queue_file_checkpoint(&f);
+            queue_file_kill(&f);
+        }
+        queue_file_remove(&f);
+    }
+}
+
+static void numbers_of_options_go_round(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LAST_NUMBERS; i++) {
+        struct queue_file f;
+        struct queue_change change = {.given = QUEUE_MAX_ITEMS};
+        queue_file_make(&f);
+        assert_int_equal(queue_configure(&f.object, &change), OK);
+        object_close(&f.object);
+        last_number = last_numbers[i];
+        edit_pages(&f, header_options_at, raise_number);
+        for (uint64_t life = 0; life < 5; life++) {
+            queue_file_open(&f);
+            assert_int_equal(queue_options(&f.object)->max_items, life);
+            change.to.max_items = life + 1;
+            assert_int_equal(queue_configure(&f.object, &change), OK);
+            queue_file_kill(&f);
+        }
+        queue_file_remove(&f);
+    }
+}
+
+enum { LAST_GRANULES = 4, MORE_THAN_FIT = 10000 };
+
+static void few_positions_left(struct slot_fields *slot)
+{
+    move(slot, TOO_FAR - LAST_GRANULES * UINT64_C(65536) - slot->logs[LOG_MAIN].base);
+}
+
+static void few_numbers_left(struct slot_fields *slot)
+{
+    slot->logs[LOG_MAIN].head_seq = slot->front_seq = slot->logs[LOG_MAIN].tail_seq = TOO_FAR - 10;
+}
+
+static void no_positions_left(struct slot_fields *slot)
+{
+    move(slot, TOO_FAR - 65536 - slot->logs[LOG_MAIN].base);
+}
+
+/* What no push writes: a record behind the last number. */
+static void append_one_more(struct queue_file *f)
+{
+    const struct draft d = {.kind = RECORD_ITEM, .seq = f->object.queue->logs[LOG_MAIN].tail_seq};
+    uint64_t pos;
+    assert_int_equal(record_append(&f->object, &f->now, LOG_MAIN, &d, &pos), OK);
+}
+
+/* What is pushed can be opened again, whatever the last push needs. */
+static void nothing_is_pushed_too_far(void **state)
+{
+    (void)state;
+    static void (*const changes[])(struct slot_fields * slot) = {
+        few_positions_left, few_numbers_left, no_positions_left};
+    static const size_t lengths[] = {10, 3000, 65000, 100000};
+    static uint8_t bytes[100000];
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        for (size_t j = 0; j < sizeof lengths / sizeof lengths[0]; j++) {
+            struct queue_file f;
+            const struct span item = span_of(bytes, lengths[j]);
+            uint64_t n = 0;
+            uint64_t first;
+            enum err e = OK;
+            queue_file_make(&f);
+            object_close(&f.object);
+            edit_slots(&f, changes[i]);
+            queue_file_open(&f);
+            while (e == OK && n < MORE_THAN_FIT) {
+                e = queue_push(&f.object, &f.now, &item, 1, &first);
+                n += e == OK;
+            }
+            assert_int_equal(e, ERR_EFBIG);
+            assert_true(i == 2 ? n == 0 : n > 0);
+            if (i == 1 && j == 0)
+                append_one_more(&f);
+            for (int life = 0; life < 3; life++) {
+                queue_file_kill(&f);
+                queue_file_open(&f);
+                assert_int_equal(queue_file_look(&f).items, n);
+                assert_int_equal(queue_push(&f.object, &f.now, &item, 1, &first), ERR_EFBIG);
+                queue_file_checkpoint(&f);
+            }
+            queue_file_pop(&f, n);
+            queue_file_remove(&f);
+        }
     }
 }
 
@@ -349,6 +485,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shelf_items_that_cannot_be_are_lost),
         cmocka_unit_test(slots_that_cannot_be_are_refused),
+        cmocka_unit_test(numbers_of_slots_go_round),
+        cmocka_unit_test(numbers_of_options_go_round),
+        cmocka_unit_test(nothing_is_pushed_too_far),
         cmocka_unit_test(a_tail_with_room_for_a_jump_goes_on),
         cmocka_unit_test(records_beyond_the_tail_are_not_believed),
         cmocka_unit_test(items_that_are_only_promised_are_lost),
