@@ -78,7 +78,8 @@ static enum err read_header(struct halves *h, struct half *f)
         return last_error();
     const bool good = memcmp(fields.magic, JOURNAL_MAGIC, sizeof fields.magic) == 0 &&
                       fields.hash == header_hash(&fields) && fields.version == JOURNAL_VERSION &&
-                      fields.size == f->size && fields.generation > 0 && fields.first_group > 0;
+                      fields.size == f->size && fields.first_group > 0 &&
+                      fields.first_group <= TOO_FAR;
     if (good) {
         f->state = HALF_GOOD;
         f->generation = fields.generation;
@@ -129,9 +130,11 @@ static enum err damaged(struct halves *h, char why[JOURNAL_WHY], unsigned file, 
     return ERR_DAMAGED;
 }
 
+/* Generations go round: each start counts on. */
 static bool is_newer(const struct half *a, const struct half *b)
 {
-    return a->state == HALF_GOOD && (b->state != HALF_GOOD || a->generation > b->generation);
+    return a->state == HALF_GOOD &&
+           (b->state != HALF_GOOD || (int64_t)(a->generation - b->generation) > 0);
 }
 
 static uint64_t first_group_in(const struct halves *h, const struct half *f, uint64_t generation);
@@ -315,6 +318,14 @@ static enum err visit_group(const struct group_fields *g, const uint8_t *records
     return e;
 }
 
+/* Whatever the hash says. */
+static bool can_be_group(const struct half *f, uint64_t at, const struct group_fields *g)
+{
+    return g->number > 0 && g->number < TOO_FAR && g->len > 0 &&
+           g->len <= f->size - at - sizeof *g && g->len % 8 == 0 && g->zero == 0 &&
+           g->count <= g->len / sizeof(struct entry_fields);
+}
+
 /* The records of the group at a place; ERR_EMPTY: there is none of this generation. */
 static enum err read_group(const struct halves *h, const struct half *f, uint64_t generation,
                            uint64_t at, struct group_fields *g, uint8_t **records)
@@ -323,8 +334,7 @@ static enum err read_group(const struct halves *h, const struct half *f, uint64_
         return ERR_EMPTY;
     if (!read_all(f->fd, g, sizeof *g, at))
         return last_error();
-    if (g->number == 0 || g->len == 0 || g->len > f->size - at - sizeof *g || g->len % 8 != 0 ||
-        g->zero != 0 || g->count > g->len / sizeof(struct entry_fields))
+    if (!can_be_group(f, at, g))
         return ERR_EMPTY;
     uint8_t *bytes = malloc(g->len);
     if (bytes == NULL)
@@ -516,6 +526,8 @@ enum err halves_append(struct halves *h, uint8_t *group, uint64_t number, uint64
     struct group_fields g = {.number = number, .len = len, .count = count};
     const uint64_t size = halves_size_of(h, len);
     must(!f->kept && halves_fit(h, len) && number == f->last_group + 1);
+    if (number >= TOO_FAR)
+        return ERR_EFBIG; /* it would not be found again */
     memset(group + sizeof g + len, 0, size - sizeof g - len);
     g.hash = group_hash(h, f->generation, f->end, &g, group + sizeof g);
     memcpy(group, &g, sizeof g);
@@ -547,14 +559,52 @@ enum err halves_turn(struct halves *h, uint64_t step, uint64_t first_group)
     return e;
 }
 
-enum err halves_begin_again(struct halves *h, uint64_t first_group)
+enum err halves_store_again(struct halves *h)
 {
     struct half *f = &h->half[h->current];
-    must(f->state == HALF_GOOD && f->last_group + 1 == f->first_group);
-    f->generation++;
-    f->first_group = first_group;
-    f->last_group = first_group - 1;
+    must(f->state == HALF_GOOD);
     return write_header(h, f);
+}
+
+/* Pieces of a file, each with pages of its own. */
+enum { WIPE_PIECE = 1 << 20 };
+
+static enum err wipe_piece(const struct halves *h, const struct half *f, uint64_t from,
+                           uint8_t *bytes, uint64_t first, bool *wiped)
+{
+    static const uint8_t zeros[sizeof(struct group_fields)];
+    const uint64_t len = f->size - from < WIPE_PIECE ? f->size - from : WIPE_PIECE;
+    enum err e = read_all(f->fd, bytes, len, from) ? OK : last_error();
+    for (uint64_t at = 0; e == OK && at + sizeof zeros <= len; at += h->limits->page) {
+        struct group_fields g;
+        memcpy(&g, bytes + at, sizeof g);
+        if (!can_be_group(f, from + at, &g) || g.number < first)
+            continue;
+        e = write_all(f->fd, zeros, sizeof zeros, from + at);
+        *wiped = true;
+    }
+    return e;
+}
+
+static enum err wipe_later(const struct halves *h, const struct half *f, uint64_t first)
+{
+    bool wiped = false;
+    uint8_t *bytes = malloc(WIPE_PIECE);
+    enum err e = bytes == NULL ? ERR_ENOMEM : OK;
+    for (uint64_t at = h->limits->page; e == OK && at < f->size; at += WIPE_PIECE)
+        e = wipe_piece(h, f, at, bytes, first, &wiped);
+    free(bytes);
+    return e == OK && wiped && os.sync(f->fd) != 0 ? last_error() : e;
+}
+
+enum err halves_wipe_later(struct halves *h)
+{
+    const uint64_t first = h->half[h->current].first_group;
+    enum err e = OK;
+    for (unsigned i = 0; e == OK && i < 2; i++)
+        if (!h->half[i].kept && h->half[i].size == h->limits->half)
+            e = wipe_later(h, &h->half[i], first);
+    return e;
 }
 
 /* Under its new name nothing but the header tells what it is. */

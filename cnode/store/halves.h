@@ -94,8 +94,13 @@ enum err halves_append(struct halves *h, uint8_t *group, uint64_t number, uint64
  * later, its first group will have this number. */
 enum err halves_turn(struct halves *h, uint64_t step, uint64_t first_group);
 
-/* halves_begin_again does that with the newer half, which has no group yet. */
-enum err halves_begin_again(struct halves *h, uint64_t first_group);
+/* halves_store_again writes the header of the newer half as it is. */
+enum err halves_store_again(struct halves *h);
+
+/* halves_wipe_later takes out of both halves, of which the newer was just begun, whatever could be
+ * taken for a group that is still to come, of any generation: from then on numbers tell what is
+ * left there from what is written. */
+enum err halves_wipe_later(struct halves *h);
 
 /* halves_keep gives a half the name kept-GENERATION-SERIAL, too, from then on it is not written
  * any more; halves_renew puts an empty file in its place. */

@@ -124,14 +124,23 @@ static bool is_empty(const struct halves *h)
 }
 
 /* From here on groups go to a half that has none: its generation is not one more than the other's,
- * so that nothing of that counts. Where the newer one has none yet, its header may be in the cache
- * only, if the last daemon could not sync it: it is written again before the other's is touched. */
+ * so that nothing of that counts; and never more than two, or a harmed header could not be told
+ * from a torn one. Where the newer one has none yet, its header may be in the cache only, if the
+ * last daemon could not sync it: it is written again before the other's is touched. */
 static enum err begin_anew(struct halves *h, uint64_t greatest)
 {
-    const struct half *f = &h->half[h->current];
-    if (is_empty(h) && f->size == h->limits->half && !f->kept)
-        return halves_begin_again(h, greatest + 1);
-    return halves_turn(h, 2, greatest + 1);
+    enum err e = is_empty(h) ? halves_store_again(h) : OK;
+    return e == OK ? halves_turn(h, 2, greatest + 1) : e;
+}
+
+/* What was found there is stored: nothing of it may count again, nor anything that we did not
+ * write. */
+static enum err begin_life(struct halves *h, uint64_t greatest)
+{
+    enum err e = halves_make(h);
+    if (e == OK)
+        e = begin_anew(h, greatest);
+    return e == OK ? halves_wipe_later(h) : e;
 }
 
 static enum err make_gathers(struct journal *j)
@@ -170,9 +179,7 @@ static enum err start_locked(struct journal *j, bool make, char why[JOURNAL_WHY]
     if (e == OK)
         e = replay_halves(&j->halves, j->options.paths, why, &greatest);
     if (e == OK || fresh)
-        e = halves_make(&j->halves);
-    if (e == OK)
-        e = begin_anew(&j->halves, greatest);
+        e = begin_life(&j->halves, greatest);
     if (e == OK)
         e = make_gathers(j);
     if (e != OK)
@@ -269,9 +276,7 @@ static enum err adopt(const struct journal *j, const char *path)
     if (e == OK) {
         e = replay_halves(&h, j->options.paths, why, &greatest);
         if (e == OK)
-            e = halves_make(&h);
-        if (e == OK)
-            e = begin_anew(&h, greatest);
+            e = begin_life(&h, greatest);
         halves_close(&h);
     }
     if (e == OK)

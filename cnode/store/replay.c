@@ -240,7 +240,8 @@ static void settle(struct member *m)
 
 static int by_generation(const struct source *a, const struct source *b)
 {
-    return a->file.generation < b->file.generation ? -1 : a->file.generation > b->file.generation;
+    const int64_t later = (int64_t)(a->file.generation - b->file.generation);
+    return later < 0 ? -1 : later > 0;
 }
 
 struct kept {

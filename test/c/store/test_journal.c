@@ -1,12 +1,13 @@
 /* Durable objects: what was committed is there after the daemon's end, whatever the files have of
  * it; halves are used again and again; journals that are damaged, foreign or lost. */
-#include "store/journal.h"
+#include "store/journal_inside.h"
 
 #include <errno.h>
 #include <sys/wait.h>
 
 #include "durables.h"
 #include "support/faults.h"
+#include "sys/hash.h"
 
 static void what_was_committed_is_stored_again(void **state)
 {
@@ -897,6 +898,154 @@ static void damage_refuses_the_start_and_is_cut_out(void **state)
     object_close(&c);
 }
 
+/* Daemons that had nothing to do stand between: as many as there may be. */
+static void a_harmed_header_is_refused_after_quiet_lives(void **state)
+{
+    (void)state;
+    static const uint8_t byte = 0xee;
+    for (unsigned lives = 0; lives < 6; lives++) {
+        struct object c;
+        char why[JOURNAL_WHY];
+        start();
+        open_durable(&c, "c", OBJECT_COUNTERS);
+        object_close(&c);
+        stop();
+        for (unsigned i = 0; i < lives; i++) {
+            start();
+            stop();
+        }
+        start();
+        open_durable(&c, "c", OBJECT_COUNTERS);
+        add(&c, 0, 1);
+        commit(&c);
+        const unsigned newer = journal->halves.current;
+        KILL(&c);
+        overwrite(newer == 0 ? ".emmap/j0" : ".emmap/j1", &byte, 1, 0);
+        assert_int_equal(try_start(why), ERR_DAMAGED);
+        assert_true(strncmp(why, newer == 0 ? "j0, offset 0: " : "j1, offset 0: ", 14) == 0);
+        stop();
+        teardown(state);
+        setup(state);
+    }
+}
+
+enum { HALF = 16 << 10 };
+static const struct journal_limits tiny = {
+    .page = 512, .half = HALF, .group = 4 << 10, .piece = 1 << 10};
+
+/* A half of that generation, under good hashes; at each page, from this one on, a group of the
+ * generations from `later` on. */
+static void craft_half(const char *name, uint64_t generation, uint64_t first_group, unsigned from,
+                       uint64_t later, uint64_t number)
+{
+    static uint8_t bytes[HALF];
+    struct half_fields f = {.version = JOURNAL_VERSION,
+                            .uuid = {1, 2, 3},
+                            .generation = generation,
+                            .size = HALF,
+                            .first_group = first_group};
+    memset(bytes, 0, sizeof bytes);
+    memcpy(f.magic, JOURNAL_MAGIC, sizeof f.magic);
+    f.hash = hash_bytes(0, &f, offsetof(struct half_fields, hash));
+    memcpy(bytes, &f, sizeof f);
+    for (size_t at = (size_t)512 * from; at < HALF; at += 512) {
+        const struct entry_fields e = {.serial = 7, .kind = ENTRY_CLOSE};
+        struct group_fields g = {.number = number++, .len = sizeof e, .count = 1};
+        const uint64_t seed = hash_bytes(later++, f.uuid, sizeof f.uuid) + at;
+        g.hash =
+            hash_two(seed, span_of(&g, offsetof(struct group_fields, hash)), span_of(&e, sizeof e));
+        memcpy(bytes + at, &g, sizeof g);
+        memcpy(bytes + at + sizeof g, &e, sizeof e);
+    }
+    const int fd = open(folder_file(dir, name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && write(fd, bytes, sizeof bytes) == sizeof bytes);
+    close(fd);
+}
+
+static void make_tiny(void)
+{
+    limits = &tiny;
+    assert_int_equal(mkdir(folder_file(dir, ".emmap"), 0700), 0);
+}
+
+/* A file of which somebody has made the bytes up may have anything. */
+static void groups_of_generations_to_come_never_count(void **state)
+{
+    (void)state;
+    make_tiny();
+    craft_half(".emmap/j0", 5, 11, 1, 6, 11);
+    craft_half(".emmap/j1", 4, 11, 1, 7, 12);
+    for (int lives = 0; lives < 40; lives++) {
+        struct object c;
+        start();
+        if (lives % 3 == 1) {
+            open_durable(&c, "c", OBJECT_COUNTERS);
+            add(&c, 0, 1);
+            commit(&c);
+            if (lives % 2 == 0)
+                turn_with(&c);
+            KILL(&c);
+        }
+        stop();
+    }
+    limits = &small;
+}
+
+/* As it is where numbers end. */
+static void generations_go_round(void **state)
+{
+    (void)state;
+    static const uint64_t lasts[] = {INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX};
+    for (size_t i = 0; i < sizeof lasts / sizeof lasts[0]; i++) {
+        struct object c;
+        make_tiny();
+        craft_half(".emmap/j0", lasts[i] - 1, 11, HALF / 512, 0, 0);
+        craft_half(".emmap/j1", lasts[i], 11, HALF / 512, 0, 0);
+        for (int64_t lives = 0; lives < 6; lives++) {
+            start();
+            open_durable(&c, "c", OBJECT_COUNTERS);
+            assert_int_equal(value(&c, 0), lives);
+            add(&c, 0, 1);
+            commit(&c);
+            if (lives == 3)
+                turn_with(&c);
+            KILL(&c);
+            lose_counter("c", 0);
+        }
+        limits = &small;
+        teardown(state);
+        setup(state);
+    }
+}
+
+/* A group whose number would be none any more ends the journal, not what it had. */
+static void numbers_of_groups_end(void **state)
+{
+    (void)state;
+    struct object c;
+    make_tiny();
+    craft_half(".emmap/j1", 5, TOO_FAR - 3, HALF / 512, 0, 0);
+    craft_half(".emmap/j0", 4, TOO_FAR - 3, HALF / 512, 0, 0);
+    start();
+    open_durable(&c, "c", OBJECT_COUNTERS);
+    add(&c, 0, 1);
+    commit(&c);
+    add(&c, 0, 1);
+    commit(&c);
+    add(&c, 0, 1);
+    assert_int_equal(journal_wait(journal, object_group(&c)), ERR_EIO);
+    KILL(&c);
+    lose_counter("c", 0);
+    for (int lives = 0; lives < 4; lives++) {
+        start();
+        assert_int_equal(try_open(&c, "c", OBJECT_COUNTERS, false), OK);
+        assert_int_equal(value(&c, 0), 2);
+        object_close(&c);
+        stop();
+    }
+    limits = &small;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -928,6 +1077,10 @@ int main(void)
         BOTH(a_queue_is_durable_until_its_option_says_otherwise),
         BOTH(big_items_are_pushed_and_survive),
         ALONE(damage_refuses_the_start_and_is_cut_out),
+        BOTH(a_harmed_header_is_refused_after_quiet_lives),
+        BOTH(groups_of_generations_to_come_never_count),
+        BOTH(generations_go_round),
+        BOTH(numbers_of_groups_end),
         ALONE(a_kill_at_any_step_of_opening_leaves_a_file_that_opens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
