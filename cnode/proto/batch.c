@@ -186,12 +186,21 @@ static void reply_all(struct batch *b, struct buf *out)
 }
 
 /* One answer, one commit: of all that its items have changed or shown. */
-static bool hold(const struct batch *b, struct span reply)
+static enum outcome answer_or_hold(struct batch *b, struct buf *out)
 {
-    const struct held_answer a = {.request = &b->request, .reply = reply};
+    const size_t from = out->len;
+    reply_all(b, out);
+    const struct held_answer a = {.request = &b->request, .reply = buf_since(out, from)};
     struct journal *j = b->request.client->server->journal;
-    return b->group > 0 && b->request.to.len > 0 && journal_look(j, b->group) != OK &&
-           held_answer(&a, b->group);
+    if (out->failed || b->group == 0 || b->request.to.len == 0 || journal_look(j, b->group) == OK)
+        return ANSWERED;
+    const enum err held = held_until(&a, b->group);
+    buf_cut(out, from);
+    if (held == ERR_WAIT)
+        return WAITS;
+    reply_error(out, held);
+    call_refused(b->request.client);
+    return ANSWERED;
 }
 
 enum outcome batch_run(const struct request *r, struct span items, struct buf *out)
@@ -206,14 +215,9 @@ enum outcome batch_run(const struct request *r, struct span items, struct buf *o
     }
     if (go_through(b) == WAITS)
         return WAITS;
-    const size_t from = out->len;
-    const bool failed = out->failed;
-    reply_all(b, out);
-    const bool held = !failed && !out->failed && hold(b, span_of(out->at + from, out->len - from));
-    if (held)
-        buf_cut(out, from);
+    const enum outcome outcome = answer_or_hold(b, out);
     batch_free(b);
-    return held ? WAITS : ANSWERED;
+    return outcome;
 }
 
 void batch_go_on(struct batch *b, struct span reply)
@@ -230,8 +234,7 @@ static void go_on(struct batch *b)
         return;
     struct buf answer;
     buf_init(&answer, SIZE_MAX);
-    reply_all(b, &answer);
-    if (!hold(b, span_of(answer.at, answer.len)))
+    if (answer_or_hold(b, &answer) == ANSWERED)
         request_answer(&b->request, span_of(answer.at, answer.len));
     buf_fini(&answer);
     batch_free(b);

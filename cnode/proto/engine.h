@@ -126,6 +126,7 @@ struct client {
     uint64_t credit;     /* of all its subscriptions, what they have not used */
     uint32_t held_count; /* its answers and messages that wait for the journal, and their bytes */
     size_t held_bytes;
+    bool held_short; /* there was no memory for a message more: until one of them has gone */
     struct gathered gathered;
     bool held_up;        /* somebody waits until it reads, or the journal has committed */
     uint64_t count_mark; /* the last count of clients that has met it */

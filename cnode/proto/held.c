@@ -30,7 +30,7 @@ bool held_must(const struct entry *e, uint64_t *group)
 
 bool held_has_room(const struct client *c)
 {
-    return c->held_bytes <= c->server->options.max_frame;
+    return !c->held_short && c->held_bytes <= c->server->options.max_frame;
 }
 
 static struct span keep(struct held *h, struct span bytes)
@@ -62,13 +62,13 @@ static struct held *held_new(struct client *c, struct entry *e, size_t bytes, ui
     return h;
 }
 
-bool held_answer(const struct held_answer *a, uint64_t group)
+enum err held_until(const struct held_answer *a, uint64_t group)
 {
     const struct request *r = a->request;
     const size_t bytes = r->from.len + r->to.len + r->tag.len + a->reply.len;
     struct held *h = held_new(r->client, a->entry, bytes, group);
     if (h == NULL)
-        return false;
+        return ERR_ENOMEM;
     h->since_ns = a->since_ns;
     h->failed = a->failed;
     h->request = *r;
@@ -77,7 +77,18 @@ bool held_answer(const struct held_answer *a, uint64_t group)
     h->request.tag = keep(h, r->tag);
     h->request.term = span_of(NULL, 0);
     h->reply = keep(h, a->reply);
-    return true;
+    return ERR_WAIT;
+}
+
+enum err held_answer(const struct held_answer *a)
+{
+    const struct request *r = a->request;
+    uint64_t group;
+    if (!held_must(a->entry, &group))
+        return OK;
+    if (r->batch != NULL)
+        batch_shows(r->batch, group);
+    return r->batch == NULL && r->to.len > 0 ? held_until(a, group) : OK;
 }
 
 bool held_message(struct client *c, struct entry *e, struct span to, struct span term,
@@ -108,8 +119,8 @@ static void send_message(const struct held *h)
 
 static void answer(const struct held *h, enum err result)
 {
-    struct buf error;
-    buf_init(&error, 256);
+    uint8_t room[REPLY_ERROR_MOST];
+    struct buf error = buf_in(room, sizeof room);
     if (result != OK)
         reply_error(&error, result);
     if (h->entry != NULL) {
@@ -119,7 +130,6 @@ static void answer(const struct held *h, enum err result)
         call_count(h->client, h->entry, &one);
     }
     request_answer(&h->request, result == OK ? h->reply : span_of(error.at, error.len));
-    buf_fini(&error);
 }
 
 static void release(struct held *h, enum err result)
@@ -133,6 +143,7 @@ static void release(struct held *h, enum err result)
     else if (result == OK)
         send_message(h);
     c->held_count--;
+    c->held_short = false;
     c->held_bytes -= sizeof *h + h->len;
     free(h);
     if (held_has_room(c))

@@ -108,6 +108,14 @@ static void give_up(struct lease *l, struct entry *e)
     desk_tend_soon(e);
 }
 
+void lease_give_up(struct lease *list, struct entry *e)
+{
+    struct lease *l;
+    struct lease *next;
+    LL_FOREACH_SAFE2(list, l, next, next_of_call)
+    give_up(l, e);
+}
+
 /* A call makes the newest the first. */
 static struct lease *in_order(struct lease *list)
 {
@@ -166,11 +174,6 @@ enum err lease_fit(const struct client *c, enum want_kind kind, const struct lea
 
 enum err lease_settle_call(struct call *c, enum err result, bool wanted)
 {
-    const struct lessee to = {.entry = c->entry,
-                              .client = c->client,
-                              .pid = c->from,
-                              .ref = c->in_envelope ? c->ref : span_of(NULL, 0),
-                              .lease_ms = c->want.lease_ms};
     struct lease *l;
     struct lease *next;
     if (result == OK)
@@ -180,16 +183,26 @@ enum err lease_settle_call(struct call *c, enum err result, bool wanted)
             want_settle(c->object, c->now_ms, c->want.kind, wanted && result == OK, &c->leased);
         result = result == OK ? settled : result;
     }
-    if (result == OK) {
-        lease_settle(c->leased, &to);
-    } else {
-        LL_FOREACH_SAFE2(c->leased, l, next, next_of_call)
-        give_up(l, c->entry);
-    }
+    if (result != OK)
+        lease_give(c, false);
     LL_FOREACH_SAFE2(c->ended, l, next, next_of_call)
     lease_free(l);
-    c->leased = c->ended = NULL;
+    c->ended = NULL;
     return result;
+}
+
+void lease_give(struct call *c, bool told)
+{
+    const struct lessee to = {.entry = c->entry,
+                              .client = c->client,
+                              .pid = c->from,
+                              .ref = c->in_envelope ? c->ref : span_of(NULL, 0),
+                              .lease_ms = c->want.lease_ms};
+    if (told)
+        lease_settle(c->leased, &to);
+    else
+        lease_give_up(c->leased, c->entry);
+    c->leased = NULL;
 }
 
 static struct lease **list_of(const struct lease *l)

@@ -44,8 +44,10 @@ struct lessee {
 };
 
 /* lease_settle gives the new leases of a call to their holder; where that cannot be, the items go
- * back. lease_free: the item has been dealt with. */
+ * back. lease_give_up: they do, as if they had never been delivered, for nobody is told of them.
+ * lease_free: the item has been dealt with. */
 void lease_settle(struct lease *list, const struct lessee *to);
+void lease_give_up(struct lease *list, struct entry *e);
 void lease_free(struct lease *l);
 
 /* So many items more the client may be given or promised: what it holds and the unused credit of
@@ -58,8 +60,10 @@ uint64_t lease_room(const struct client *c, enum err *limit);
 enum err lease_fit(const struct client *c, enum want_kind kind, const struct lease *list);
 
 /* lease_settle_call: of a request that has been done, on the loop. Is its answer `wanted` still?
- * Gives the result, which another one may follow from. */
+ * Gives the result, which another one may follow from. lease_give then gives the caller what he has
+ * taken, if he is `told` of it. */
 enum err lease_settle_call(struct call *c, enum err result, bool wanted);
+void lease_give(struct call *c, bool told);
 
 /* lease_return lets the item go back to its queue: at once, or as soon as no worker has it. */
 void lease_return(struct lease *l, bool unseen);

@@ -214,16 +214,20 @@ void line_take_back(struct client *c, struct span ref)
 
 /* --- the end of a request -------------------------------------------------------------------- */
 
+static void replace_reply(struct pending *p, enum err e)
+{
+    p->result = e;
+    buf_cut(&p->reply, 0);
+    reply_error(&p->reply, e);
+}
+
 /* What a worker holds for the call is popped or taken, if somebody waits for it. */
 static void settle(struct pending *p)
 {
     const bool wanted = !p->cancelled && !p->request.client->gone;
     const enum err e = lease_settle_call(&p->call, p->result, wanted);
-    if (e == p->result)
-        return;
-    p->result = e;
-    buf_cut(&p->reply, 0);
-    reply_error(&p->reply, e);
+    if (e != p->result)
+        replace_reply(p, e);
 }
 
 /* To open is of no object yet; the engine's own closings are no requests. */
@@ -238,20 +242,14 @@ static void note(struct pending *p)
 }
 
 /* What the answer shows may not be durable yet. */
-static bool hold(const struct pending *p, struct span reply)
+static enum err hold(const struct pending *p)
 {
-    uint64_t group;
-    const struct request *r = &p->request;
-    const struct held_answer a = {.request = r,
+    const struct held_answer a = {.request = &p->request,
                                   .entry = p->entry,
                                   .since_ns = p->call.since_ns,
                                   .failed = p->result != OK || p->call.refused,
-                                  .reply = reply};
-    if (p->call.op == NULL || !held_must(p->entry, &group))
-        return false;
-    if (r->batch != NULL)
-        batch_shows(r->batch, group);
-    return r->batch == NULL && r->to.len > 0 && !p->cancelled && held_answer(&a, group);
+                                  .reply = span_of(p->reply.at, p->reply.len)};
+    return p->call.op == NULL || p->cancelled ? OK : held_answer(&a);
 }
 
 /* The first of the line is done; its reply stands in p->reply. */
@@ -261,28 +259,30 @@ static void finish(struct pending *p)
     end_opening(p);
     if (p->call.op != NULL && p->entry->object.kind == OBJECT_QUEUE)
         settle(p);
-    const struct span reply = span_of(p->reply.at, p->reply.len);
-    const bool held = hold(p, reply);
-    if (held)
+    const enum err result = p->result;
+    const enum err held = hold(p);
+    if (held == ERR_ENOMEM)
+        replace_reply(p, held);
+    lease_give(&p->call, held != ERR_ENOMEM);
+    if (held == ERR_WAIT)
         call_note_later(&p->call);
     else
         note(p);
-    if (p->result == OK && p->call.op != NULL && p->call.op->done != NULL)
+    if (result == OK && p->call.op != NULL && p->call.op->done != NULL)
         p->call.op->done(&p->call);
+    const struct span reply = span_of(p->reply.at, p->reply.len);
     if (p->request.batch != NULL)
         batch_go_on(p->request.batch, reply);
     else if (p->request.to.len == 0)
         cast_done(&p->request, reply);
-    else if (!p->cancelled && !held)
+    else if (!p->cancelled && held != ERR_WAIT)
         request_answer(&p->request, reply);
     pending_free(p);
 }
 
 static void fail(struct pending *p, enum err e)
 {
-    p->result = e;
-    buf_cut(&p->reply, 0);
-    reply_error(&p->reply, e);
+    replace_reply(p, e);
     finish(p);
 }
 

@@ -38,6 +38,7 @@ void reply_ok(struct buf *out);
 void reply_ok_int64(struct buf *out, int64_t v);
 void reply_reason(struct buf *out, enum err e);
 void reply_error(struct buf *out, enum err e);
+enum { REPLY_ERROR_MOST = 256 };
 
 /* Map entries: a key and its value. */
 void reply_key_atom(struct buf *out, const char *key, const char *value);

@@ -71,23 +71,23 @@ static enum outcome join_waiters(struct call *c, const struct request *r)
 /* The answer stands in c->out from there on; a cast has none that anybody waits for. */
 static enum outcome answer_or_hold(struct call *c, const struct request *r, size_t from, enum err e)
 {
-    uint64_t group;
     const struct held_answer a = {.request = r,
                                   .entry = c->entry,
                                   .since_ns = c->since_ns,
                                   .failed = e != OK || c->refused,
-                                  .reply = span_of(c->out->at + from, c->out->len - from)};
-    const bool must =
-        !c->out->failed && (c->op->flags & OP_LOOKS) == 0 && held_must(c->entry, &group);
-    if (must && r->batch != NULL)
-        batch_shows(r->batch, group);
-    if (must && r->batch == NULL && r->to.len > 0 && held_answer(&a, group)) {
-        buf_cut(c->out, from);
-        call_note_later(c);
-        return WAITS;
+                                  .reply = buf_since(c->out, from)};
+    const bool shows = !c->out->failed && (c->op->flags & OP_LOOKS) == 0;
+    const enum err held = shows ? held_answer(&a) : OK;
+    lease_give(c, held != ERR_ENOMEM);
+    if (held == OK) {
+        call_note(c, e);
+        return ANSWERED;
     }
-    call_note(c, e);
-    return ANSWERED;
+    buf_cut(c->out, from);
+    if (held == ERR_ENOMEM)
+        return refuse(c, held);
+    call_note_later(c);
+    return WAITS;
 }
 
 static enum outcome run_on_object(struct call *c, const struct request *r)

@@ -251,33 +251,32 @@ void waiter_wait_no_more(struct waiter *w)
 }
 
 /* What it gets may not be durable yet. */
-static bool hold(const struct waiter *w, struct span reply, bool failed)
+static enum err hold(const struct waiter *w, struct span reply, bool failed)
 {
-    uint64_t group;
-    const struct request *r = &w->request;
-    const struct held_answer a = {.request = r,
+    const struct held_answer a = {.request = &w->request,
                                   .entry = w->entry,
                                   .since_ns = uv_hrtime() - w->took_ns,
                                   .failed = failed,
                                   .reply = reply};
-    if (w->entry->busy || !held_must(w->entry, &group))
-        return false;
-    if (r->batch != NULL)
-        batch_shows(r->batch, group);
-    return r->batch == NULL && r->to.len > 0 && held_answer(&a, group);
+    return w->entry->busy ? OK : held_answer(&a);
 }
 
-static void answer(struct waiter *w, struct span reply, bool failed)
+/* What could not be held is not told: it gets {error, enomem}. */
+static void answer(struct waiter *w, struct span reply, bool failed, enum err held)
 {
     struct request r = w->request;
-    if (w->gone)
-        return;
-    const bool held = hold(w, reply, failed);
+    uint8_t room[REPLY_ERROR_MOST];
+    struct buf error = buf_in(room, sizeof room);
+    if (held == ERR_ENOMEM) {
+        reply_error(&error, held);
+        reply = span_of(error.at, error.len);
+        failed = true;
+    }
     const struct sample one = stats_sample(w->took_ns, uv_hrtime(), failed);
-    if (!held)
+    if (held != ERR_WAIT)
         call_count(r.client, w->entry, &one);
     leave(w);
-    if (held)
+    if (held == ERR_WAIT)
         ;
     else if (r.batch != NULL)
         batch_go_on(r.batch, reply);
@@ -290,7 +289,7 @@ static void answer(struct waiter *w, struct span reply, bool failed)
 
 void waiter_answer(struct waiter *w, struct span reply)
 {
-    answer(w, reply, false);
+    answer(w, reply, false, hold(w, reply, false));
 }
 
 /* {emmap_queue, Ref, {error, Reason}} to the subscriber. */
@@ -341,11 +340,11 @@ void waiter_fail(struct waiter *w, enum err why)
         end(w);
         return;
     }
-    struct buf reply;
-    buf_init(&reply, 256);
-    reply_error(&reply, why);
-    answer(w, span_of(reply.at, reply.len), true);
-    buf_fini(&reply);
+    uint8_t room[REPLY_ERROR_MOST];
+    struct buf error = buf_in(room, sizeof room);
+    reply_error(&error, why);
+    const struct span reply = span_of(error.at, error.len);
+    answer(w, reply, true, hold(w, reply, true));
 }
 
 /* --- what is given --------------------------------------------------------------------------- */
@@ -382,15 +381,16 @@ static bool hold_message(const struct waiter *w, struct span element, uint64_t g
     const bool held = !term.failed &&
                       held_message(c, w->entry, w->request.from, span_of(term.at, term.len), group);
     buf_fini(&term);
+    c->held_short = !held && c->held_count > 0;
     return held;
 }
 
-static bool send_message(struct waiter *w, struct span element)
+static enum err send_message(struct waiter *w, struct span element)
 {
     struct client *c = w->request.client;
     uint64_t group;
     if (held_must(w->entry, &group))
-        return hold_message(w, element, group);
+        return hold_message(w, element, group) ? OK : ERR_ENOMEM;
     struct buf *out = c->outlet.begin(c->conn, w->request.from);
     put_message(out, w, element);
     const bool fits = !out->failed;
@@ -398,7 +398,7 @@ static bool send_message(struct waiter *w, struct span element)
         c->outlet.end(c->conn);
     else
         c->outlet.undo(c->conn);
-    return fits;
+    return fits ? OK : ERR_MAX_UNSENT;
 }
 
 /* Behind the others, so that all get their turn. */
@@ -408,17 +408,20 @@ static void to_the_end(struct waiter *w)
     DL_APPEND(*list_of(w), w);
 }
 
+/* Without memory the subscription waits for that of what is kept for its client, and is over only
+ * where nothing is: so its end overtakes no item. */
 static void give_message(struct waiter *w, struct span reply, struct lease *leased)
 {
     const struct lessee to = lessee_of(w);
-    const bool sent = send_message(w, reply);
-    lease_settle(leased, &to);
-    if (!sent) {
-        lease_return(leased, true);
-        waiter_fail(w, ERR_MAX_UNSENT);
+    const enum err e = send_message(w, reply);
+    if (e == OK) {
+        lease_settle(leased, &to);
+        to_the_end(w);
         return;
     }
-    to_the_end(w);
+    lease_give_up(leased, w->entry);
+    if (e == ERR_MAX_UNSENT || waiter_has_room(w))
+        waiter_fail(w, e);
 }
 
 void waiter_give(struct waiter *w, struct span reply, struct lease *leased)
@@ -429,8 +432,12 @@ void waiter_give(struct waiter *w, struct span reply, struct lease *leased)
         return;
     }
     const struct lessee to = lessee_of(w);
-    lease_settle(leased, &to);
-    waiter_answer(w, reply);
+    const enum err held = hold(w, reply, false);
+    if (held == ERR_ENOMEM)
+        lease_give_up(leased, w->entry);
+    else
+        lease_settle(leased, &to);
+    answer(w, reply, false, held);
 }
 
 /* --- subscriptions --------------------------------------------------------------------------- */

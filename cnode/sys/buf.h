@@ -16,6 +16,12 @@ struct buf {
 void buf_init(struct buf *b, size_t max);
 void buf_fini(struct buf *b);
 
+/* buf_in: one in memory of the caller's, for what has to be said without any. No buf_fini. */
+static inline struct buf buf_in(uint8_t *at, size_t max)
+{
+    return (struct buf){.at = at, .cap = max, .max = max};
+}
+
 /* buf_grow makes room for n more bytes and returns where they go, or NULL (and `failed`) where
  * the maximum or the memory does not allow it. The length is unchanged. */
 uint8_t *buf_grow(struct buf *b, size_t n);

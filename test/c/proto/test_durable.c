@@ -44,6 +44,21 @@ static int sync_at_gate(int fd)
     return fails ? -1 : real.sync(fd);
 }
 
+/* The loop's n-th calloc of one struct has no memory, by the linker's --wrap; 0: there is some. The
+ * compiler makes one of bytes from the malloc and memset of uthash, without which nothing goes on.
+ */
+static _Thread_local unsigned callocs_left;
+
+/* NOLINTBEGIN(bugprone-reserved-identifier,cert-*) */
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return n == 1 && callocs_left > 0 && --callocs_left == 0 ? NULL : __real_calloc(n, size);
+}
+/* NOLINTEND(bugprone-reserved-identifier,cert-*) */
+
 static void set_gate(bool shut, bool fails)
 {
     pthread_mutex_lock(&gate.lock);
@@ -76,6 +91,7 @@ static int setup(void **state)
     set_gate(false, false);
     host_init(&host);
     host.options.max_frame = 16 << 20;
+    host.options.max_leases = 2000;
     host_open(&host);
     peer_open(&peer, &host, "client@localhost");
     peer_open(&other, &host, "other@localhost");
@@ -93,6 +109,7 @@ static void forget_messages(struct peer *p)
 static int teardown(void **state)
 {
     (void)state;
+    callocs_left = 0;
     set_gate(false, gate.fails);
     cannot_be_synced(0);
     forget_messages(&peer);
@@ -545,6 +562,215 @@ static void a_peer_goes_while_its_answers_wait(void **state)
     is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,7}");
 }
 
+/* --- without memory ----------------------------------------------------------------------------
+ */
+
+static bool is_heard(const char *text, const char *part)
+{
+    return strstr(text, part) != NULL;
+}
+
+/* The n-th calloc fails while a call is done of which nothing can be committed; so it gets an error
+ * now, or its answer later. False: there were fewer. */
+static bool answered_without_memory(unsigned n, const char *request, const char *answer,
+                                    unsigned *enomem)
+{
+    set_gate(true, false);
+    callocs_left = n;
+    CALL(&peer, "%s", request);
+    settle();
+    const bool struck = callocs_left == 0;
+    callocs_left = 0;
+    const bool early = peer.first != NULL;
+    set_gate(false, false);
+    struct message *m = hear(&peer);
+    const char *text = reply_of(m);
+    const bool is_answer = is_heard(text, answer);
+    assert_true(early ? struck && !is_answer : struck || is_answer);
+    assert_true(is_answer || is_heard(text, "{error,enomem}"));
+    *enomem += early;
+    free(m);
+    return struck;
+}
+
+static void push_many(const char *queue, unsigned n)
+{
+    char text[4096];
+    int len = snprintf(text, sizeof text, "{push_many,\"%s\",[x", queue);
+    for (unsigned i = 1; i < n; i++)
+        len += snprintf(text + len, sizeof text - (size_t)len, ",x");
+    snprintf(text + len, sizeof text - (size_t)len, "]}");
+    is(ask(&peer, "%s", text), "ok");
+}
+
+/* At once, in a line behind a worker, of a batch, and of one that a worker has let go on. */
+static void what_cannot_be_kept_is_an_error(void **state)
+{
+    (void)state;
+    enum { LONG = 1200 };
+    static const struct {
+        const char *request;
+        const char *answer;
+    } calls[] = {{"{inc_counter,\"c\",0,1}", "{ok,"},
+                 {"{pop_many,\"q\",1100}", "{ok,[x,x"},
+                 {"{batch,[{inc_counter,\"c\",0,1},ping]}", "{ok,[{ok,"},
+                 {"{batch,[{pop_many,\"q\",1100},ping]}", "{ok,[{ok,[x,x"}};
+    (void)open_counters(&peer);
+    (void)open_queue(&peer);
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+        unsigned enomem = 0;
+        unsigned n = 0;
+        do
+            push_many("q", LONG);
+        while (answered_without_memory(++n, calls[i].request, calls[i].answer, &enomem));
+        assert_true(enomem > 0);
+    }
+}
+
+/* One item: who takes it has it once, and what nobody could be told of is there again as if it had
+ * never been delivered. */
+static void check_taken(struct peer *taker, const char *text)
+{
+    static const char delivered[] = ",1,item}";
+    if (is_heard(text, delivered)) {
+        is(ask(taker, "{take,%s}", "\"q\""), "empty");
+    } else {
+        is(text, "{error,enomem}");
+        assert_true(is_heard(ask(taker, "{take,%s}", "\"q\""), delivered));
+    }
+    is(ask(&peer, "{erase,%s}", "\"q\""), "ok");
+}
+
+/* The caller has a lease already: its process is known. */
+static void hold_something(struct peer *p)
+{
+    (void)opened(ask(&peer, "{open_queue,%s,0,[]}", "\"r\""));
+    is(ask(&peer, "{push,%s,other}", "\"r\""), "ok");
+    assert_true(is_heard(ask(p, "{take,%s}", "\"r\""), "other}"));
+}
+
+static void what_nobody_is_told_of_is_not_taken(void **state)
+{
+    (void)state;
+    unsigned enomem = 0;
+    (void)open_queue(&peer);
+    hold_something(&peer);
+    bool struck = true;
+    for (unsigned n = 1; struck; n++) {
+        is(ask(&peer, "{push,%s,item}", "\"q\""), "ok");
+        set_gate(true, false);
+        callocs_left = n;
+        CALL(&peer, "{take,%s}", "\"q\"");
+        settle();
+        struck = callocs_left == 0;
+        callocs_left = 0;
+        const bool early = peer.first != NULL;
+        set_gate(false, false);
+        struct message *m = hear(&peer);
+        const char *text = reply_of(m);
+        assert_true(!early || (struck && is_heard(text, "enomem")));
+        enomem += is_heard(text, "enomem");
+        check_taken(&peer, text);
+        free(m);
+    }
+    assert_true(enomem >= 2); /* for the lease, for the answer */
+}
+
+static void what_a_worker_took_in_vain_goes_back(void **state)
+{
+    (void)state;
+    enum { ITEMS = 1200 };
+    unsigned enomem = 0;
+    (void)open_queue(&peer);
+    hold_something(&peer);
+    bool struck = true;
+    for (unsigned n = 1; struck; n++) {
+        push_many("q", ITEMS);
+        set_gate(true, false);
+        callocs_left = n;
+        CALL(&peer, "{take_many,%s,1100}", "\"q\"");
+        settle();
+        struck = callocs_left == 0;
+        callocs_left = 0;
+        const bool early = peer.first != NULL;
+        set_gate(false, false);
+        struct message *m = hear(&peer);
+        assert_true(!early || (struck && is_heard(reply_of(m), "enomem")));
+        enomem += early;
+        is(ask(&peer, "{length,%s}", "\"q\""), is_heard(reply_of(m), "enomem") ? "1200" : "100");
+        is(ask(&peer, "{erase,%s}", "\"q\""), "ok");
+        free(m);
+    }
+    assert_true(enomem > 0);
+}
+
+static void who_waits_takes_nothing_that_it_is_not_told_of(void **state)
+{
+    (void)state;
+    unsigned enomem = 0;
+    (void)open_queue(&peer);
+    bool struck = true;
+    for (unsigned n = 1; struck; n++) {
+        CALL(&other, "{take,%s,infinity}", "\"q\"");
+        settle();
+        set_gate(true, false);
+        callocs_left = n;
+        CALL(&peer, "{push,%s,item}", "\"q\"");
+        settle();
+        struck = callocs_left == 0;
+        callocs_left = 0;
+        const bool early = other.first != NULL;
+        set_gate(false, false);
+        struct message *m = hear(&other);
+        assert_true(!early || (struck && is_heard(reply_of(m), "{error,enomem}")));
+        enomem += early;
+        free(hear(&peer));
+        check_taken(&other, reply_of(m));
+        free(m);
+    }
+    assert_true(enomem > 0);
+}
+
+/* An item that a subscriber cannot be sent yet is there for it later; where nothing else is kept
+ * for it, it is told of its end, and all is there for others. */
+static void a_subscriber_misses_nothing_for_want_of_memory(void **state)
+{
+    (void)state;
+    enum { ITEMS = 4 };
+    unsigned ends = 0;
+    unsigned waits = 0;
+    (void)open_queue(&peer);
+    bool struck = true;
+    for (unsigned n = 1; struck; n++) {
+        subscribe(&other);
+        set_gate(true, false);
+        callocs_left = n;
+        CALL(&peer, "{push_many,%s,[a,b,c,d]}", "\"q\"");
+        settle();
+        struck = callocs_left == 0;
+        callocs_left = 0;
+        const bool over = other.first != NULL;
+        if (over)
+            hears_item(&other, "{error,enomem}}");
+        const unsigned kept = other.client->held_count;
+        assert_true(over || kept == ITEMS || other.client->held_short);
+        ends += over && kept == 0;
+        waits += !over && kept > 0 && kept < ITEMS;
+        set_gate(false, false);
+        for (unsigned i = 0; i < (over ? kept : ITEMS); i++) {
+            char expected[16];
+            snprintf(expected, sizeof expected, ",1,%c}", 'a' + (int)i);
+            hears_item(&other, expected);
+        }
+        free(hear(&peer));
+        char left[32];
+        snprintf(left, sizeof left, "%u", over ? ITEMS - kept : 0);
+        is(ask(&peer, "{length,%s}", "\"q\""), left);
+        is(ask(&peer, "{erase,%s}", "\"q\""), "ok");
+    }
+    assert_true(ends > 0 && waits == ITEMS - 1);
+}
+
 /* --- failure -----------------------------------------------------------------------------------
  */
 
@@ -745,6 +971,11 @@ int main(void)
         TEST(a_subscriber_hears_what_is_durable),
         TEST(no_more_is_kept_for_a_subscriber_than_fits),
         TEST(a_peer_goes_while_its_answers_wait),
+        TEST(what_cannot_be_kept_is_an_error),
+        TEST(what_nobody_is_told_of_is_not_taken),
+        TEST(what_a_worker_took_in_vain_goes_back),
+        TEST(who_waits_takes_nothing_that_it_is_not_told_of),
+        TEST(a_subscriber_misses_nothing_for_want_of_memory),
         TEST(what_cannot_be_committed_is_an_error_for_all),
         TEST(what_waits_is_answered_before_the_end),
         TEST(what_passed_the_journal_in_vain_is_not_seen),
