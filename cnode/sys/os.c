@@ -42,7 +42,14 @@ static int linux_open_beneath(int dir, const char *name, int flags, mode_t mode)
         .mode = make ? mode : 0,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
     };
-    const int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+    /* EAGAIN: somebody has renamed or mounted anything, anywhere, while a `..` was followed */
+    enum { TRIES = 1000 };
+    int fd = -1;
+    errno = EAGAIN;
+    for (int i = 0; fd < 0 && errno == EAGAIN && i < TRIES; i++)
+        fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof how);
+    if (fd < 0 && errno == EAGAIN)
+        errno = EBUSY;
     return make ? with_mode(fd, mode) : fd;
 }
 

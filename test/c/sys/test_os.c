@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -75,6 +76,38 @@ static void files_are_opened_beneath_the_directory_only(void **state)
     os.close(in);
     os.close(out);
     os.close(f);
+}
+
+/* Until it is told to end, by the file `end`. */
+static void *rename_without_end(void *arg)
+{
+    unsigned long *renamed = arg;
+    while (faccessat(dir, "end", F_OK, 0) != 0) {
+        assert_int_equal(renameat(dir, "a", dir, "b"), 0);
+        assert_int_equal(renameat(dir, "b", dir, "a"), 0);
+        __atomic_add_fetch(renamed, 2, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+/* What others rename meanwhile, anywhere, is no reason not to find a file by a name with `..`. */
+static void files_are_opened_while_others_are_renamed(void **state)
+{
+    (void)state;
+    enum { ENOUGH = 20000 };
+    unsigned long renamed = 0;
+    pthread_t other;
+    os.close(make("a"));
+    os.close(make("f"));
+    assert_int_equal(mkdirat(dir, "d", 0700), 0);
+    assert_int_equal(pthread_create(&other, NULL, rename_without_end, &renamed), 0);
+    while (__atomic_load_n(&renamed, __ATOMIC_RELAXED) < ENOUGH) {
+        const int fd = os.open_beneath(dir, "d/../d/../d/../d/../f", O_RDONLY, 0);
+        assert_true(fd >= 0);
+        os.close(fd);
+    }
+    os.close(make("end"));
+    assert_int_equal(pthread_join(other, NULL), 0);
 }
 
 static void an_unnamed_file_gets_its_name(void **state)
@@ -321,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(files_are_opened_beneath_the_directory_only),
+        TEST(files_are_opened_while_others_are_renamed),
         TEST(an_unnamed_file_gets_its_name),
         TEST(missing_unnamed_files_are_not_supported),
         TEST(names_come_and_go),
