@@ -58,10 +58,10 @@
                parent :: pid(),
                board :: emmap_board:board(),
                monitor :: reference() | undefined,
-               %% envelopes are numbered 1, 2, ...; bulk -1, -2, ...
                %% so many have got their late answers, and are worth some yields
                hoped = 0 :: non_neg_integer(),
                yields = 0 :: non_neg_integer(),
+               %% envelopes are numbered 1, 2, ...; bulk -1, -2, ...
                sent = 0 :: non_neg_integer(),
                flight = none :: none | [entry()],
                full = queue:new() :: queue:queue([entry()]),

@@ -70,9 +70,9 @@ struct server {
     uint64_t journal_failures; /* that have been seen to */
     uint64_t batch_serial;
     uint64_t count_serial;
-    struct buf scratch; /* replies that nobody reads: those of casts */
-    struct client *gathering;
-    struct buf late; /* numbers of an envelope's requests that wait */
+    struct buf scratch;       /* replies that nobody reads: those of casts */
+    struct client *gathering; /* who has late answers to be sent (gather.h) */
+    struct buf late;          /* numbers of an envelope's requests that wait */
     uint64_t started_ms;
     uv_timer_t lag_timer;
     uint64_t lag_due_ns;

@@ -10,8 +10,7 @@
 #include "fuzz/target.h"
 #include "sys/log.h"
 
-/* What the sanitizers and the counting of branches add, ten times and more, is in it. */
-enum { LIMIT_US = 100000, TRIES = 4, GROWTH_MOST = 8 << 20 };
+enum { LIMIT_US = 50000, TRIES = 4, GROWTH_MOST = 8 << 20 };
 
 static uint64_t executions;
 static uint64_t in_life;

@@ -1,7 +1,7 @@
 /* One execution after the other, whoever makes the inputs: libFuzzer (libfuzzer.c), or the corpus
  * that is kept (replay.c).
  *
- * An execution must break none of the target's rules, nor last more than 100 ms; nothing may be
+ * An execution must break none of the target's rules, nor last more than 50 ms; nothing may be
  * left of a life. Where executions build on each other the inputs of the life that is under way are
  * in a file fuzz-TARGET-PID.inputs, which stays where anything is wrong, and is itself an input:
  * the whole life again. */

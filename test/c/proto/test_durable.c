@@ -570,17 +570,24 @@ static bool is_heard(const char *text, const char *part)
     return strstr(text, part) != NULL;
 }
 
+/* No commit ends meanwhile, and the loop's n-th calloc fails: was there one? */
+static bool strike(unsigned n, struct span request)
+{
+    set_gate(true, false);
+    callocs_left = n;
+    call(&peer, request);
+    settle();
+    const bool struck = callocs_left == 0;
+    callocs_left = 0;
+    return struck;
+}
+
 /* The n-th calloc fails while a call is done of which nothing can be committed; so it gets an error
  * now, or its answer later. False: there were fewer. */
 static bool answered_without_memory(unsigned n, const char *request, const char *answer,
                                     unsigned *enomem)
 {
-    set_gate(true, false);
-    callocs_left = n;
-    CALL(&peer, "%s", request);
-    settle();
-    const bool struck = callocs_left == 0;
-    callocs_left = 0;
+    const bool struck = strike(n, make_term("%s", request));
     const bool early = peer.first != NULL;
     set_gate(false, false);
     struct message *m = hear(&peer);
@@ -658,12 +665,7 @@ static void what_nobody_is_told_of_is_not_taken(void **state)
     bool struck = true;
     for (unsigned n = 1; struck; n++) {
         is(ask(&peer, "{push,%s,item}", "\"q\""), "ok");
-        set_gate(true, false);
-        callocs_left = n;
-        CALL(&peer, "{take,%s}", "\"q\"");
-        settle();
-        struck = callocs_left == 0;
-        callocs_left = 0;
+        struck = strike(n, make_term("{take,%s}", "\"q\""));
         const bool early = peer.first != NULL;
         set_gate(false, false);
         struct message *m = hear(&peer);
@@ -686,12 +688,7 @@ static void what_a_worker_took_in_vain_goes_back(void **state)
     bool struck = true;
     for (unsigned n = 1; struck; n++) {
         push_many("q", ITEMS);
-        set_gate(true, false);
-        callocs_left = n;
-        CALL(&peer, "{take_many,%s,1100}", "\"q\"");
-        settle();
-        struck = callocs_left == 0;
-        callocs_left = 0;
+        struck = strike(n, make_term("{take_many,%s,1100}", "\"q\""));
         const bool early = peer.first != NULL;
         set_gate(false, false);
         struct message *m = hear(&peer);
@@ -713,12 +710,7 @@ static void who_waits_takes_nothing_that_it_is_not_told_of(void **state)
     for (unsigned n = 1; struck; n++) {
         CALL(&other, "{take,%s,infinity}", "\"q\"");
         settle();
-        set_gate(true, false);
-        callocs_left = n;
-        CALL(&peer, "{push,%s,item}", "\"q\"");
-        settle();
-        struck = callocs_left == 0;
-        callocs_left = 0;
+        struck = strike(n, make_term("{push,%s,item}", "\"q\""));
         const bool early = other.first != NULL;
         set_gate(false, false);
         struct message *m = hear(&other);
@@ -743,12 +735,7 @@ static void a_subscriber_misses_nothing_for_want_of_memory(void **state)
     bool struck = true;
     for (unsigned n = 1; struck; n++) {
         subscribe(&other);
-        set_gate(true, false);
-        callocs_left = n;
-        CALL(&peer, "{push_many,%s,[a,b,c,d]}", "\"q\"");
-        settle();
-        struck = callocs_left == 0;
-        callocs_left = 0;
+        struck = strike(n, make_term("{push_many,%s,[a,b,c,d]}", "\"q\""));
         const bool over = other.first != NULL;
         if (over)
             hears_item(&other, "{error,enomem}}");
