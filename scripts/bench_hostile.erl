@@ -137,8 +137,9 @@ sender(Load, Kind, Context0, N) ->
 joined(#{idle := true} = Context) -> active(emmap_hostile:connect(Context));
 joined(Context) -> active(emmap_hostile:join(Context)).
 
+%% What is on its way when its sender is killed goes with it: megabytes of requests, of up to a minute.
 active(Socket) ->
-    ok = inet:setopts(Socket, [{active, true}]),
+    ok = inet:setopts(Socket, [{active, true}, {linger, {true, 0}}]),
     Socket.
 
 chunk(Kind, Context) ->

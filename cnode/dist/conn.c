@@ -25,7 +25,8 @@ struct conn {
     enum { GREETING, OPEN, CLOSED } state;
     uv_tcp_t tcp;
     uv_timer_t timer; /* until OPEN the deadline, then each second */
-    int handles;      /* not yet closed */
+    uv_timer_t pause;
+    int handles; /* not yet closed */
 
     struct handshake handshake;
     struct client *client;
@@ -38,6 +39,7 @@ struct conn {
     uint64_t turn_end; /* uv_hrtime: when it has to rest; what it has sent may be much to do */
     bool reading;
     bool held;    /* not read: too much is unsent */
+    bool pauses;  /* not read for a while: it has asked for too much */
     bool stopped; /* not read any more */
 
     struct buf out;     /* gathers */
@@ -161,6 +163,7 @@ void conn_close(struct conn *c, const char *why)
     c->hub->events->closed(c->tag, why);
     uv_close((uv_handle_t *)&c->tcp, on_handle_closed);
     uv_close((uv_handle_t *)&c->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&c->pause, on_handle_closed);
 }
 
 /* ---- writing ---- */
@@ -447,8 +450,26 @@ static void on_long_frame(struct conn *c, struct span head)
 
 static bool may_go_on(const struct conn *c)
 {
-    return c->state == OPEN && c->broken == NULL && !c->held && !c->stopped &&
+    return c->state == OPEN && c->broken == NULL && !c->held && !c->pauses && !c->stopped &&
            !client_is_behind(c->client);
+}
+
+static void on_pause_over(uv_timer_t *timer)
+{
+    struct conn *c = timer->data;
+    c->pauses = false;
+    rest(c);
+}
+
+static void pause_or_not(struct conn *c)
+{
+    const uint64_t ms = c->state == OPEN ? client_pause_ms(c->client) : 0;
+    if (ms == 0 || c->pauses)
+        return;
+    c->pauses = true;
+    uv_read_stop(stream(c));
+    c->reading = false;
+    uv_timer_start(&c->pause, on_pause_over, ms, 0);
 }
 
 static void handle_frames(struct conn *c, struct span *in)
@@ -462,6 +483,7 @@ static void handle_frames(struct conn *c, struct span *in)
         case FRAME_LONG: on_long_frame(c, frame); break;
         }
         hold_or_release(c);
+        pause_or_not(c);
         const bool is_over = in->len > 0 && uv_hrtime() >= c->turn_end;
         if (is_over || client_is_behind(c->client)) {
             c->share = ROOM;
@@ -598,9 +620,10 @@ static void on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *room)
 /* With what one message has asked for. */
 static void go_on(struct conn *c)
 {
-    if (c->client == NULL || !client_is_behind(c->client) || c->held || c->stopped)
+    if (c->client == NULL || !client_is_behind(c->client) || c->held || c->pauses || c->stopped)
         return;
     client_go_on(c->client);
+    pause_or_not(c);
     mark_dirty(c);
     if (client_is_behind(c->client))
         c->share = ROOM;
@@ -615,7 +638,7 @@ static void read_on(struct conn *c)
     go_on(c);
     if (c->in.len > 0 && c->state == OPEN && !c->stopped)
         handle_input(c, span_of(c->in.at, c->in.len), false);
-    if (c->state == CLOSED || c->reading || c->held || (c->stopped && !c->finishing))
+    if (c->state == CLOSED || c->reading || c->held || c->pauses || (c->stopped && !c->finishing))
         return;
     if (c->share >= ROOM) {
         rest(c);
@@ -688,15 +711,18 @@ struct conn *conn_accept(struct conn_hub *hub, int socket, void *tag, int *bad)
     buf_init(&c->aside, ASIDE_MAX);
     uv_tcp_init(hub->loop, &c->tcp);
     uv_timer_init(hub->loop, &c->timer);
-    c->handles = 2;
+    uv_timer_init(hub->loop, &c->pause);
+    c->handles = 3;
     c->tcp.data = c;
     c->timer.data = c;
+    c->pause.data = c;
     *bad = start(c, socket);
     if (*bad == 0)
         return c;
     c->state = CLOSED;
     uv_close((uv_handle_t *)&c->tcp, on_handle_closed);
     uv_close((uv_handle_t *)&c->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&c->pause, on_handle_closed);
     return NULL;
 }
 
@@ -719,6 +745,7 @@ void conn_finish(struct conn *c)
     }
     c->finishing = true;
     c->held = false;
+    c->pauses = false;
     uv_timer_start(&c->timer, on_deadline, FINISH_MS, 0);
     buf_cut(&c->in, 0);
     mark_dirty(c);

@@ -128,13 +128,19 @@ struct client {
     size_t held_bytes;
     bool held_short; /* there was no memory for a message more: until one of them has gone */
     struct gathered gathered;
-    bool held_up;        /* somebody waits until it reads, or the journal has committed */
-    uint64_t count_mark; /* the last count of clients that has met it */
-    bool gone;           /* the peer is; what it sent is still done, then this is freed */
+    uint64_t survey_level_ns; /* what its surveys have taken of the loop, less its share, */
+    uint64_t surveyed_ns;     /* at this time; */
+    uint64_t pause_end_ns;    /* and when it may go on */
+    bool held_up;             /* somebody waits until it reads, or the journal has committed */
+    uint64_t count_mark;      /* the last count of clients that has met it */
+    bool gone;                /* the peer is; what it sent is still done, then this is freed */
 };
 
 /* The peer's structure goes when the last thing of his has. */
 void client_release(struct client *c);
+
+/* client_surveyed: a survey for this client (OP_SURVEYS) has taken so long. */
+void client_surveyed(struct client *c, uint64_t took_ns);
 
 /* A request on its way. Spans are views of the message. */
 struct request {

@@ -98,11 +98,11 @@ static const struct op rows[] = {
     OWN(move_in, "hbuut", QUEUE, OP_CHANGES, op_move_in, "append an item of another queue"),
     OP(barrier, "h", ANY, 0, op_barrier, "what became of casts"),
     OP(batch, "l", ANY, OP_HERE | OP_BATCH, NULL, "many requests in order"),
-    OP(info, "", ANY, OP_HERE, op_info, "the daemon"),
+    OP(info, "", ANY, OP_HERE | OP_SURVEYS, op_info, "the daemon"),
     OP(info, "o", ANY, OP_LOOKS, op_info_object, "an object"),
-    OP(list, "", ANY, OP_HERE, op_list, "the open objects"),
-    OP(clients, "", ANY, OP_HERE, op_clients, "the connected nodes"),
-    OP(metrics, "", ANY, OP_HERE, op_metrics, "all figures, as text for Prometheus"),
+    OP(list, "", ANY, OP_HERE | OP_SURVEYS, op_list, "the open objects"),
+    OP(clients, "", ANY, OP_HERE | OP_SURVEYS, op_clients, "the connected nodes"),
+    OP(metrics, "", ANY, OP_HERE | OP_SURVEYS, op_metrics, "all figures, as text for Prometheus"),
     OP(ping, "", ANY, OP_HERE, op_ping, "pong"),
 };
 /* clang-format on */

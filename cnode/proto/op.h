@@ -14,14 +14,15 @@ struct call;
 struct lease;
 
 enum op_flag {
-    OP_HERE = 1,    /* of no object, or of what the loop knows of one: never waits */
-    OP_CHANGES = 2, /* needs a handle that may write */
-    OP_OPENS = 4,   /* its first argument is the name of what it opens */
-    OP_BATCH = 8,   /* its items are requests */
-    OP_LOOKS = 16,  /* tells what the loop knows of an open object: passes by the line */
-    OP_OWN = 64,    /* only of the daemon itself */
-    OP_GIVES = 128, /* gives items away: nothing is done where nobody is there */
-    OP_ALONE = 32   /* not while a checkpoint of the object is under way */
+    OP_HERE = 1,      /* of no object, or of what the loop knows of one: never waits */
+    OP_CHANGES = 2,   /* needs a handle that may write */
+    OP_OPENS = 4,     /* its first argument is the name of what it opens */
+    OP_BATCH = 8,     /* its items are requests */
+    OP_LOOKS = 16,    /* tells what the loop knows of an open object: passes by the line */
+    OP_OWN = 64,      /* only of the daemon itself */
+    OP_GIVES = 128,   /* gives items away: nothing is done where nobody is there */
+    OP_SURVEYS = 256, /* tells of all objects or peers: the more of these, the longer it takes */
+    OP_ALONE = 32     /* not while a checkpoint of the object is under way */
 };
 
 /* Letters of a signature: o object (id or name), h id, c id to close, n name, i signed and u

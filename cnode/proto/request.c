@@ -131,6 +131,8 @@ static enum outcome run_here(struct call *c, const struct request *r)
     if ((c->op->flags & OP_BATCH) != 0)
         return r->batch != NULL ? refuse(c, ERR_BADARG) : batch_run(r, c->args[0].bytes, c->out);
     call_note(c, call_checked(c->out, from, failed, c->op->run(c)));
+    if ((c->op->flags & OP_SURVEYS) != 0)
+        client_surveyed(c->client, uv_hrtime() - c->since_ns);
     return ANSWERED;
 }
 

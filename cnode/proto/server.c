@@ -537,12 +537,41 @@ static bool defer(struct client *c, struct term t, int left)
     return true;
 }
 
+/* Surveys take as long as there are objects, and somebody asks for them again and again. A client
+ * has a fiftieth of the loop for them, and some at once; whoever has had more pauses until that
+ * is made up for, but never long: others on his node wait with him. */
+enum { SURVEY_PART = 50, SURVEYS_AT_ONCE_NS = 10 * 1000 * 1000, PAUSE_MOST_NS = 100 * 1000 * 1000 };
+
+void client_surveyed(struct client *c, uint64_t took_ns)
+{
+    const uint64_t now = uv_hrtime();
+    const uint64_t share = (now - c->surveyed_ns) / SURVEY_PART;
+    c->surveyed_ns = now;
+    c->survey_level_ns -= share < c->survey_level_ns ? share : c->survey_level_ns;
+    c->survey_level_ns += took_ns;
+    if (c->survey_level_ns <= SURVEYS_AT_ONCE_NS)
+        return;
+    const uint64_t pause = (c->survey_level_ns - SURVEYS_AT_ONCE_NS) * SURVEY_PART;
+    c->pause_end_ns = now + (pause < PAUSE_MOST_NS ? pause : PAUSE_MOST_NS);
+    c->survey_level_ns = pause < PAUSE_MOST_NS ? c->survey_level_ns : SURVEYS_AT_ONCE_NS;
+}
+
+uint64_t client_pause_ms(const struct client *c)
+{
+    enum { MS = 1000 * 1000 };
+    if (c->pause_end_ns == 0)
+        return 0;
+    const uint64_t now = uv_hrtime();
+    return c->pause_end_ns > now ? (c->pause_end_ns - now + MS - 1) / MS : 0;
+}
+
 /* After `done` entries. A few are done in any case: that the system gave the processor to somebody
  * else is no reason to split them. */
 static bool has_had_its_turn(const struct client *c, int done, uint64_t end_ns)
 {
     enum { A_FEW = 8 };
-    return c->yielded > 0 || (done > 0 && done % A_FEW == 0 && uv_hrtime() > end_ns);
+    return c->yielded > 0 || client_pause_ms(c) > 0 ||
+           (done > 0 && done % A_FEW == 0 && uv_hrtime() > end_ns);
 }
 
 /* Does the entries in order. The replies are appended to out, the numbers of those that wait, or

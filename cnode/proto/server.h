@@ -127,6 +127,10 @@ void client_message(struct client *c, uint32_t process, struct span message);
 bool client_is_behind(const struct client *c);
 void client_go_on(struct client *c);
 
+/* client_pause_ms: so long nothing more of this client is to be handed in, for it has looked at all
+ * objects or peers more often than there is time for beside others. */
+uint64_t client_pause_ms(const struct client *c);
+
 /* A message that was longer than a frame may be: its first bytes, cut anywhere. The caller gets
  * {error, {limit, max_frame}} where these tell who it is. */
 void client_too_long(struct client *c, struct span head);

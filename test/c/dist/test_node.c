@@ -687,6 +687,34 @@ static void much_to_do_does_not_starve_others(void **state)
     caller_leave(&quiet);
 }
 
+/* It pauses between its answers, and gets them all; who pauses may leave, and the node may stop. */
+static void who_surveys_without_end_gets_his_answers_by_and_by(void **state)
+{
+    (void)state;
+    enum { SURVEYS = 100 };
+    struct caller busy;
+    struct caller other;
+    struct bytes b = {0};
+    town_open();
+    caller_open(&busy, "busy@localhost");
+    caller_open(&other, "other@localhost");
+    for (unsigned i = 0; i < SURVEYS; i++)
+        add_call(&b, "emmap", i, make_term("metrics"));
+    caller_say(&busy, &b);
+    for (unsigned i = 0; i < SURVEYS; i++) {
+        until(caller_has_frame(&busy));
+        buf_drop(&busy.heard, 4 + get_be32(busy.heard.at));
+    }
+    pings(&busy);
+    caller_say(&busy, &b);
+    caller_say(&other, &b);
+    until(caller_has_frame(&busy) && caller_has_frame(&other));
+    caller_leave(&other);
+    town_stop();
+    until(caller_listen(&busy));
+    caller_leave(&busy);
+}
+
 /* ---- the end ---- */
 
 static void what_is_under_way_is_answered_before_the_end(void **state)
@@ -751,6 +779,7 @@ int main(void)
         TEST(a_slow_reader_gets_all_its_answers),
         TEST(a_flood_does_not_starve_others),
         TEST(much_to_do_does_not_starve_others),
+        TEST(who_surveys_without_end_gets_his_answers_by_and_by),
         TEST(what_is_under_way_is_answered_before_the_end),
         TEST(the_end_does_not_wait_for_strangers),
     };

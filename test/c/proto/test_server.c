@@ -544,6 +544,36 @@ static void who_is_behind_may_hang_up(void **state)
     is(ask(&peer, "ping"), "pong");
 }
 
+/* Surveys until it has to pause; nobody else has to, and once it is over it goes on. */
+static void who_looks_at_everything_without_end_pauses(void **state)
+{
+    (void)state;
+    struct peer other;
+    peer_open(&other, &host, "other@localhost");
+    is(ask(&other, "ping"), "pong");
+    ask(&peer, "info");
+    assert_int_equal(client_pause_ms(peer.client), 0);
+    while (client_pause_ms(peer.client) == 0)
+        ask(&peer, "info");
+    assert_true(client_pause_ms(peer.client) <= 100);
+    assert_int_equal(client_pause_ms(other.client), 0);
+    const bool casts[] = {false, false};
+    const struct span requests[] = {make_term("ping"), make_term("ping")};
+    ask(&peer, "info");
+    send_envelope(requests, casts, 2);
+    is(told(), "{$emmap,5,[],[0,1]}");
+    assert_true(client_is_behind(peer.client));
+    client_go_on(peer.client);
+    assert_true(client_is_behind(peer.client));
+    while (client_pause_ms(peer.client) > 0)
+        anything(&peer);
+    client_go_on(peer.client);
+    assert_false(client_is_behind(peer.client));
+    is(told(), "{#Ref,pong}");
+    is(told(), "{#Ref,pong}");
+    peer_close(&other);
+}
+
 static void a_barrier_tells_of_casts(void **state)
 {
     (void)state;
@@ -948,6 +978,7 @@ int main(void)
         TEST(a_long_batch_gives_way_to_others),
         TEST(a_long_envelope_gives_way_to_others),
         TEST(who_is_behind_may_hang_up),
+        TEST(who_looks_at_everything_without_end_pauses),
         TEST(an_envelope_is_answered_to_the_lane),
         TEST(a_barrier_tells_of_casts),
         TEST(ids_of_others_are_stale),
