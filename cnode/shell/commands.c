@@ -134,21 +134,18 @@ static bool is_offered(const struct op *op)
 
 /* --- finding --------------------------------------------------------------------------------- */
 
-const char *command_name(size_t i)
+const char *command_next(size_t *at)
 {
-    const char *last = "";
-    for (size_t k = 0; k < COMMANDS; k++) {
-        const bool counts = commands[k].help != NULL && strcmp(commands[k].name, last) != 0;
-        if (counts && i-- == 0)
-            return commands[k].name;
-        last = commands[k].name;
-    }
     const struct op *op;
-    for (size_t k = 0; (op = op_row(k)) != NULL; k++) {
-        const bool counts = is_offered(op) && strcmp(op->name, last) != 0;
-        if (counts && i-- == 0)
+    while (*at < COMMANDS) {
+        const struct command *c = &commands[(*at)++];
+        if (c->help != NULL && (c == commands || strcmp(c->name, c[-1].name) != 0))
+            return c->name;
+    }
+    while ((op = op_row(*at - COMMANDS)) != NULL) {
+        const size_t row = (*at)++ - COMMANDS;
+        if ((row == 0 || strcmp(op->name, op_row(row - 1)->name) != 0) && is_offered(op))
             return op->name;
-        last = op->name;
     }
     return NULL;
 }
@@ -192,7 +189,7 @@ const char *command_nearest(struct span name)
     const char *nearest = NULL;
     const char *other;
     size_t best = least(NEAR, name.len / 2) + 1;
-    for (size_t i = 0; name.len <= NAME_MOST && (other = command_name(i)) != NULL; i++) {
+    for (size_t at = 0; name.len <= NAME_MOST && (other = command_next(&at)) != NULL;) {
         const size_t d = distance(name, span_text(other));
         if (d >= best)
             continue;
@@ -205,7 +202,7 @@ const char *command_nearest(struct span name)
 static bool is_known(struct span name)
 {
     const char *other;
-    for (size_t i = 0; (other = command_name(i)) != NULL; i++)
+    for (size_t at = 0; (other = command_next(&at)) != NULL;)
         if (is_named(other, name))
             return true;
     return false;

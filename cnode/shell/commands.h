@@ -46,8 +46,8 @@ void command_usage(struct buf *out, struct span name);
 void command_help(struct buf *out, size_t columns);
 bool command_help_of(struct buf *out, struct span name);
 
-/* The names in order, each once; NULL past the last. */
-const char *command_name(size_t i);
+/* The names in order, each once: the next from *at on, which is 0 at first; NULL past the last. */
+const char *command_next(size_t *at);
 
 /* Does it take no arguments in any form? */
 bool command_takes_nothing(struct span name);

@@ -179,7 +179,7 @@ static void match_objects(struct matches *m, const struct server *s)
 static void match_commands(struct matches *m)
 {
     const char *name;
-    for (size_t i = 0; (name = command_name(i)) != NULL; i++)
+    for (size_t at = 0; (name = command_next(&at)) != NULL;)
         match(m, span_text(name));
 }
 
