@@ -70,7 +70,7 @@ queue(Class, Kept, Base, Events, Found) ->
     [] = twice(DoneForEver ++ lists:usort(NewDead)),
     ok = known(Old, Events, Done ++ Keys ++ NewDead),
     ok = in_order(Old, Left),
-    ok = nothing_missing(Kept, Old, Events, Keys ++ Dead).
+    ok = nothing_missing(Kept, Class, Old, Events, Keys, Dead).
 
 twice(Keys) ->
     Sorted = lists:sort(Keys),
@@ -107,18 +107,20 @@ sorted(Places) ->
     true = Places =:= lists:sort(Places),
     ok.
 
-%% What had to be there and is in no hand, and what is missing before something that was pushed
-%% later: these are in answers that got lost.
-nothing_missing(Kept, Old, Events, There) ->
-    Gone = sets:from_list(There ++ [Key || {done, _, Key, _} <- Events]
+%% What had to be there and is in no hand, and what is missing before something in the queue that was
+%% pushed later: these are in answers that got lost. (A dead letter tells nothing of what was pushed
+%% before it: its queue was synced when it came, that from which it came was not.)
+nothing_missing(Kept, Class, Old, Events, Left, Dead) ->
+    Gone = sets:from_list(Left ++ Dead ++ [Key || {done, _, Key, _} <- Events]
                           ++ [Key || {perhaps_done, _, Key} <- Events]),
-    Last = maps:map(fun(_, Places) -> lists:max(Places) end, by_worker(There)),
+    Last = maps:map(fun(_, Places) -> lists:max(Places) end, by_worker(Left)),
     Before = fun({Who, N}) -> place(N) < maps:get(Who, Last, {0, 0}) end,
-    Must = [Key || {_, Key} <- Old]
-        ++ [Key || {pushed, _, Key, At} <- Events, Kept(At) orelse Before(Key)],
-    Missing = [Key || Key <- Must, not sets:is_element(Key, Gone)],
+    Must = [{was_there, Key} || {_, Key} <- Old]
+        ++ [{kept, Key} || {pushed, _, Key, At} <- Events, Kept(At)]
+        ++ [{before_another, Key} || {pushed, _, Key, At} <- Events, not Kept(At), Before(Key)],
+    Missing = [Why || {_, Key} = Why <- Must, not sets:is_element(Key, Gone)],
     Unknown = sum([N || {unknown, _, N} <- Events]),
-    {true, _} = {length(Missing) =< Unknown, Missing},
+    {_, true, _} = {Class, length(Missing) =< Unknown, Missing},
     ok.
 
 %% Nothing was ever taken off.
