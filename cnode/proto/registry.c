@@ -266,11 +266,6 @@ static void put_all(struct registry *r)
 
 /* --- writing it ------------------------------------------------------------------------------ */
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 static struct registry *of_job(struct job *job)
 {
     return (struct registry *)(void *)((char *)job - offsetof(struct registry, job));
@@ -464,7 +459,7 @@ static void load(struct registry *r)
         return;
     FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
     if (f == NULL || !read_all(r, f)) {
-        r->unread = last_error();
+        r->unread = err_last();
         log_error("%s/%s/%s cannot be read, and stays as it is: %s", r->server->options.data_dir,
                   folder, file, err_text(r->unread));
     }

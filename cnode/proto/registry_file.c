@@ -12,11 +12,6 @@ static const char file[] = "registered";
 static const char fresh[] = "registered.new";
 static const char lock[] = "registered.lock";
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 /* --- lines: name, tab, path ------------------------------------------------------------------- */
 
 struct lines {
@@ -143,7 +138,7 @@ static enum err read_from(int fd, struct buf *text)
 {
     struct stat st;
     if (os.fstat(fd, &st) != 0)
-        return last_error();
+        return err_last();
     if (st.st_size == 0)
         return OK;
     uint8_t *to = st.st_size > REGISTRY_FILE_MOST ? NULL : buf_grow(text, (size_t)st.st_size);
@@ -151,7 +146,7 @@ static enum err read_from(int fd, struct buf *text)
         return ERR_ENOMEM;
     const ssize_t n = os_read_all(fd, to, (size_t)st.st_size, 0);
     if (n < 0)
-        return last_error();
+        return err_last();
     text->len += (size_t)n;
     if (n > 0 && to[n - 1] != '\n') /* changed by hand */
         return buf_put(text, "\n", 1) ? OK : ERR_ENOMEM;
@@ -163,7 +158,7 @@ static enum err read_now(int dir, struct span known, struct buf *text)
 {
     const int fd = os.open_beneath(dir, file, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0 && errno != ENOENT)
-        return last_error();
+        return err_last();
     if (fd < 0)
         return buf_put(text, known.at, known.len) ? OK : ERR_ENOMEM;
     const enum err e = read_from(fd, text);
@@ -177,11 +172,11 @@ static enum err replace(int dir, const struct buf *text, bool *replaced)
     os.unlink(dir, fresh);
     int fd = os.open_beneath(dir, fresh, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
-        return last_error();
+        return err_last();
     *replaced = os_write_all(fd, text->at, text->len, 0) == 0 && os.sync_all(fd) == 0 &&
                 os.rename(dir, fresh, file) == 0;
     if (!*replaced || os.sync_all(dir) != 0)
-        e = last_error();
+        e = err_last();
     os.close(fd);
     return e;
 }
@@ -209,7 +204,7 @@ static enum err wait_for_lock(int fd)
     const struct timespec pause = {.tv_nsec = EACH_MS * 1000000L};
     for (int i = 0; os.lock_exclusive(fd) != 0; i++) {
         if (errno != EAGAIN && errno != EINTR)
-            return last_error();
+            return err_last();
         if (i == TRIES)
             return ERR_LOCKED;
         nanosleep(&pause, NULL);
@@ -222,7 +217,7 @@ static enum err change_alone(int dir, struct span known, struct span own, bool *
 {
     const int fd = os.open_beneath(dir, lock, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
-        return last_error();
+        return err_last();
     enum err e = wait_for_lock(fd);
     if (e == OK)
         e = change(dir, known, own, replaced);
@@ -236,9 +231,9 @@ enum err registry_file_write(const char *data_dir, struct span known, struct spa
     *replaced = false;
     int data = os.open(AT_FDCWD, data_dir, O_RDONLY | O_DIRECTORY, 0);
     if (data < 0)
-        return last_error();
+        return err_last();
     int dir = open_folder(data);
-    enum err e = dir < 0 ? last_error() : change_alone(dir, known, own, replaced);
+    enum err e = dir < 0 ? err_last() : change_alone(dir, known, own, replaced);
     if (dir >= 0)
         os.close(dir);
     os.close(data);

@@ -27,11 +27,6 @@ struct conversion {
     uint64_t count;
 };
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 /* --- names ----------------------------------------------------------------------------------- */
 
 /* ERR_ENOENT; ERR_ELOOP: a link; ERR_EEXIST: another file. */
@@ -40,8 +35,8 @@ static enum err leads_to_old(const struct conversion *c, const char *name)
     struct stat st;
     const int fd = os.open(c->place.dir, name, O_PATH | O_NOFOLLOW, 0);
     if (fd < 0)
-        return last_error();
-    enum err e = os.fstat(fd, &st) == 0 ? OK : last_error();
+        return err_last();
+    enum err e = os.fstat(fd, &st) == 0 ? OK : err_last();
     os.close(fd);
     if (e != OK)
         return e;
@@ -78,10 +73,10 @@ static enum err make_unnamed(struct conversion *c, int *fd)
     (void)os.unlink(c->place.dir, c->temporary);
     *fd = os.open_unnamed(c->place.dir, mode);
     if (*fd >= 0 || errno != ENOTSUP)
-        return *fd >= 0 ? OK : last_error();
+        return *fd >= 0 ? OK : err_last();
     *fd = os.open_beneath(c->place.dir, c->temporary, O_RDWR | O_CREAT | O_EXCL, mode);
     c->is_linked = *fd >= 0;
-    return *fd >= 0 ? OK : last_error();
+    return *fd >= 0 ? OK : err_last();
 }
 
 /* Its own time is now, from which delays are counted; that of the items is the old file's. */
@@ -96,7 +91,7 @@ static enum err open_fresh(struct conversion *c, const struct opening *o)
         return e;
     e = os_may_hold(fd) ? queue_make(fd, &queue_limits, &none, o->now_ms) : ERR_RESERVE_FDS;
     if (e == OK && os.fstat(fd, &st) != 0)
-        e = last_error();
+        e = err_last();
     if (e != OK) {
         os.close(fd);
         return e;
@@ -141,10 +136,10 @@ static enum err build(struct conversion *c, const struct opening *o)
         e = ERR_EIO;
     const int fd = c->fresh.map.fd;
     if (e == OK && os.own(fd, c->old.st_uid, c->old.st_gid) != 0)
-        e = last_error();
+        e = err_last();
     if (e == OK && os.lock_exclusive(fd) != 0)
-        e = last_error();
-    return e == OK && os.sync_all(fd) != 0 ? last_error() : e;
+        e = err_last();
+    return e == OK && os.sync_all(fd) != 0 ? err_last() : e;
 }
 
 /* --- one in the place of the other -------------------------------------------------------------
@@ -154,7 +149,7 @@ static enum err keep_old(const struct conversion *c)
 {
     if (os.link_unnamed(c->old_fd, c->place.dir, c->kept) == 0)
         return OK;
-    enum err e = last_error();
+    enum err e = err_last();
     return e == ERR_EEXIST && leads_to_old(c, c->kept) == OK ? OK : e;
 }
 
@@ -162,7 +157,7 @@ static enum err exchange(struct conversion *c)
 {
     const int dir = c->place.dir;
     if (!c->is_linked && os.link_unnamed(c->fresh.map.fd, dir, c->temporary) != 0)
-        return last_error();
+        return err_last();
     c->is_linked = true;
     enum err e = check_name(c);
     if (e == OK)
@@ -170,13 +165,13 @@ static enum err exchange(struct conversion *c)
     if (e != OK)
         return e;
     if (os.rename(dir, c->temporary, c->place.last) != 0) {
-        e = last_error();
+        e = err_last();
         if (!c->was_kept)
             (void)os.unlink(dir, c->kept);
         return e;
     }
     c->is_linked = false;
-    return os.sync_all(dir) == 0 ? OK : last_error();
+    return os.sync_all(dir) == 0 ? OK : err_last();
 }
 
 static enum err replace(struct conversion *c, struct opening *o)
@@ -217,7 +212,7 @@ static enum err convert_locked(const struct paths *paths, struct opening *o, str
 {
     enum err e = check_items(&c->items);
     if (e == OK && os.fstat(o->fd, &c->old) != 0)
-        e = last_error();
+        e = err_last();
     if (e == OK)
         e = path_parent(paths, o->path, &c->place);
     if (e != OK)
@@ -238,7 +233,7 @@ enum err convert(const struct paths *paths, struct opening *o)
     if (os.lock_exclusive(o->fd) == 0)
         e = convert_locked(paths, o, &c);
     else
-        e = last_error();
+        e = err_last();
     nif_queue_close(&c.items);
     o->in_use = e == ERR_LOCKED;
     return e == ERR_LOCKED || e == ERR_NOT_QUEUE ? OK : e;

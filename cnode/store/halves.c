@@ -10,11 +10,6 @@
 
 static const char *const names[2] = {"j0", "j1"};
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 /* --- whole reads and writes ------------------------------------------------------------------ */
 
 /* False where the file ends before, too. */
@@ -28,7 +23,7 @@ static bool read_all(int fd, void *to, size_t n, uint64_t at)
 
 static enum err write_all(int fd, const void *from, size_t n, uint64_t at)
 {
-    return os_write_all(fd, from, n, (off_t)at) == 0 ? OK : last_error();
+    return os_write_all(fd, from, n, (off_t)at) == 0 ? OK : err_last();
 }
 
 /* --- the header of a file -------------------------------------------------------------------- */
@@ -69,13 +64,13 @@ static enum err read_header(struct halves *h, struct half *f)
     f->last_group = 0;
     f->end = h->limits->page;
     if (os.fstat(f->fd, &st) != 0)
-        return last_error();
+        return err_last();
     f->size = (uint64_t)st.st_size;
     f->kept = st.st_nlink > 1;
     if (f->size <= h->limits->page)
         return OK; /* they are made whole */
     if (!read_all(f->fd, &fields, sizeof fields, 0))
-        return last_error();
+        return err_last();
     const bool good = memcmp(fields.magic, JOURNAL_MAGIC, sizeof fields.magic) == 0 &&
                       fields.hash == header_hash(&fields) && fields.version == JOURNAL_VERSION &&
                       fields.size == f->size && fields.first_group > 0 &&
@@ -102,7 +97,7 @@ static enum err write_header(struct halves *h, struct half *f)
     memcpy(fields.uuid, h->uuid, sizeof fields.uuid);
     fields.hash = header_hash(&fields);
     enum err e = write_all(f->fd, &fields, sizeof fields, 0);
-    return e == OK && os.sync(f->fd) != 0 ? last_error() : e;
+    return e == OK && os.sync(f->fd) != 0 ? err_last() : e;
 }
 
 /* --- opening and making ---------------------------------------------------------------------- */
@@ -111,7 +106,7 @@ enum err half_open(struct halves *h, struct half *f, const char *name)
 {
     *f = (struct half){.fd = os.open_beneath(h->dir, name, O_RDWR | O_NOFOLLOW, 0)};
     if (f->fd < 0)
-        return last_error();
+        return err_last();
     enum err e = read_header(h, f);
     if (e != OK) {
         os.close(f->fd);
@@ -210,13 +205,13 @@ static enum err fill(int fd, uint64_t size)
 {
     enum { PIECE = 1 << 20 };
     if (os.allocate(fd, 0, (off_t)size) != 0)
-        return last_error();
+        return err_last();
     uint8_t *zeros = calloc(1, PIECE);
     enum err e = zeros == NULL ? ERR_ENOMEM : OK;
     for (uint64_t at = 0; e == OK && at < size; at += PIECE)
         e = write_all(fd, zeros, size - at < PIECE ? size - at : PIECE, at);
     free(zeros);
-    return e == OK && os.sync_all(fd) != 0 ? last_error() : e;
+    return e == OK && os.sync_all(fd) != 0 ? err_last() : e;
 }
 
 /* Complete under its name or not there. */
@@ -226,12 +221,12 @@ static enum err make(struct halves *h, unsigned i, int *made)
     (void)os.unlink(h->dir, fresh[i]);
     const int fd = os.open_beneath(h->dir, fresh[i], O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0)
-        return last_error();
+        return err_last();
     enum err e = fill(fd, h->limits->half);
     if (e == OK && os.rename(h->dir, fresh[i], names[i]) != 0)
-        e = last_error();
+        e = err_last();
     if (e == OK && os.sync_all(h->dir) != 0)
-        e = last_error();
+        e = err_last();
     if (e == OK) {
         *made = fd;
         return OK;
@@ -333,7 +328,7 @@ static enum err read_group(const struct halves *h, const struct half *f, uint64_
     if (at + sizeof *g > f->size)
         return ERR_EMPTY;
     if (!read_all(f->fd, g, sizeof *g, at))
-        return last_error();
+        return err_last();
     if (!can_be_group(f, at, g))
         return ERR_EMPTY;
     uint8_t *bytes = malloc(g->len);
@@ -341,7 +336,7 @@ static enum err read_group(const struct halves *h, const struct half *f, uint64_
         return ERR_ENOMEM;
     enum err e = OK;
     if (!read_all(f->fd, bytes, g->len, at + sizeof *g))
-        e = last_error();
+        e = err_last();
     else if (g->hash != group_hash(h, generation, at, g, bytes))
         e = ERR_EMPTY;
     else
@@ -451,7 +446,7 @@ static enum err wipe_groups(const struct halves *h, const struct half *f, uint64
     enum err e = OK;
     for (uint64_t at = offset; e == OK && at + sizeof zeros <= f->size; at += h->limits->page)
         e = write_all(f->fd, zeros, sizeof zeros, at);
-    return e == OK && os.sync(f->fd) != 0 ? last_error() : e;
+    return e == OK && os.sync(f->fd) != 0 ? err_last() : e;
 }
 
 /* In an older half the newer one goes, too: first, for with its header it would be missed. */
@@ -465,7 +460,7 @@ enum err halves_cut(struct halves *h, unsigned file, uint64_t offset)
         if (e == OK)
             e = write_all(newer->fd, zeros, sizeof zeros, 0);
         if (e == OK && os.sync(newer->fd) != 0)
-            e = last_error();
+            e = err_last();
     }
     return e == OK ? wipe_groups(h, &h->half[file], offset) : e;
 }
@@ -478,7 +473,7 @@ static enum err put_aside(struct halves *h, unsigned file, char what[JOURNAL_WHY
     static const char *const aside[2] = {"j0.damaged", "j1.damaged"};
     int fd = -1;
     if (os.rename(h->dir, names[file], aside[file]) != 0 && errno != ENOENT)
-        return last_error();
+        return err_last();
     enum err e = make(h, file, &fd);
     if (e != OK)
         return e;
@@ -533,7 +528,7 @@ enum err halves_append(struct halves *h, uint8_t *group, uint64_t number, uint64
     memcpy(group, &g, sizeof g);
     enum err e = write_all(f->fd, group, size, f->end);
     if (e == OK && os.sync(f->fd) != 0)
-        e = last_error();
+        e = err_last();
     if (e != OK)
         return e;
     f->last_group = number;
@@ -574,7 +569,7 @@ static enum err wipe_piece(const struct halves *h, const struct half *f, uint64_
 {
     static const uint8_t zeros[sizeof(struct group_fields)];
     const uint64_t len = f->size - from < WIPE_PIECE ? f->size - from : WIPE_PIECE;
-    enum err e = read_all(f->fd, bytes, len, from) ? OK : last_error();
+    enum err e = read_all(f->fd, bytes, len, from) ? OK : err_last();
     for (uint64_t at = 0; e == OK && at + sizeof zeros <= len; at += h->limits->page) {
         struct group_fields g;
         memcpy(&g, bytes + at, sizeof g);
@@ -594,7 +589,7 @@ static enum err wipe_later(const struct halves *h, const struct half *f, uint64_
     for (uint64_t at = h->limits->page; e == OK && at < f->size; at += WIPE_PIECE)
         e = wipe_piece(h, f, at, bytes, first, &wiped);
     free(bytes);
-    return e == OK && wiped && os.sync(f->fd) != 0 ? last_error() : e;
+    return e == OK && wiped && os.sync(f->fd) != 0 ? err_last() : e;
 }
 
 enum err halves_wipe_later(struct halves *h)
@@ -617,7 +612,7 @@ enum err halves_keep(struct halves *h, unsigned file, uint32_t serial)
     h->half[file].torn = false;
     snprintf(name, sizeof name, "kept-%" PRIu64 "-%" PRIu32, h->half[file].generation, serial);
     if (os.link(h->dir, names[file], name) != 0 && errno != EEXIST)
-        return last_error();
+        return err_last();
     h->half[file].kept = true;
-    return os.sync_all(h->dir) == 0 ? OK : last_error();
+    return os.sync_all(h->dir) == 0 ? OK : err_last();
 }

@@ -9,11 +9,6 @@
 #include "sys/log.h"
 #include "sys/os.h"
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 struct journal *journal_new(const struct journal_options *options)
 {
     struct journal *j = calloc(1, sizeof *j);
@@ -43,11 +38,11 @@ static const char owner_attribute[] = "user.emmap.owner";
 static enum err make_dir(const struct journal_options *o, const char *path)
 {
     if (os.make_dir(AT_FDCWD, path, 0700) != 0 && errno != EEXIST)
-        return last_error();
+        return err_last();
     const int fd = os.open(AT_FDCWD, o->data_dir, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
-        return last_error();
-    const enum err e = os.sync_all(fd) == 0 ? OK : last_error();
+        return err_last();
+    const enum err e = os.sync_all(fd) == 0 ? OK : err_last();
     os.close(fd);
     return e;
 }
@@ -65,7 +60,7 @@ static int open_lock(int dir, bool make)
 static enum err take_lock(int lock, const char *node, char owner[JOURNAL_OWNER])
 {
     if (os.lock_exclusive(lock) != 0) {
-        const enum err e = last_error();
+        const enum err e = err_last();
         const ssize_t n = os.get_attribute(lock, owner_attribute, owner, JOURNAL_OWNER - 1);
         owner[n > 0 ? n : 0] = '\0';
         return e;
@@ -86,10 +81,10 @@ static enum err lock_dir(const struct journal *j, const char *path, bool make, i
     enum err e = make ? make_dir(&j->options, path) : OK;
     *dir = e == OK ? os.open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0) : -1;
     if (e == OK && *dir < 0)
-        e = last_error();
+        e = err_last();
     if (e == OK) {
         *lock = open_lock(*dir, is_ours);
-        e = *lock < 0 ? last_error() : take_lock(*lock, j->options.node, owner);
+        e = *lock < 0 ? err_last() : take_lock(*lock, j->options.node, owner);
     }
     if (e != OK) {
         if (*lock >= 0)

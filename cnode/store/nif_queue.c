@@ -24,11 +24,6 @@ static const uint8_t zip_head[] = {104, 2,   119, 10,  '$', 'e', 'm', 'm',
 enum { ZIP_HEAD = sizeof zip_head + 4, BEFORE = 16 };
 _Static_assert(ZIP_HEAD <= BEFORE + 4, "before the window, and the size that was read");
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 /* --- a window on the file -------------------------------------------------------------------- */
 
 static uint8_t *at_pos(const struct nif_queue *f)
@@ -45,7 +40,7 @@ static enum err fill(struct nif_queue *f, uint64_t end)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return n == 0 ? ERR_NOT_QUEUE : last_error();
+            return n == 0 ? ERR_NOT_QUEUE : err_last();
         f->to += (uint64_t)n;
     }
     return OK;
@@ -147,7 +142,7 @@ enum err nif_queue_open(struct nif_queue *f, int fd, term_length *length)
     struct stat st;
     const ssize_t n = os_read_all(fd, header, sizeof header, 0);
     if (n < 0 || os.fstat(fd, &st) != 0)
-        return last_error();
+        return err_last();
     if (n < HEADER || is_ours(header))
         return ERR_NOT_QUEUE;
     *f = (struct nif_queue){

@@ -14,11 +14,6 @@
 #include "sys/guard.h"
 #include "sys/os.h"
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 /* --- a new file: complete under its name or not there ---------------------------------------- */
 
 static uint64_t size_to_make(const struct opening *o)
@@ -37,18 +32,18 @@ static enum err fill(const struct opening *o, int fd)
     if (size > INT64_MAX)
         return ERR_EFBIG;
     if (size > 0 && os.allocate(fd, 0, (off_t)size) != 0)
-        return last_error();
+        return err_last();
     if (o->kind == OBJECT_COUNTERS) {
         counter_header(o->n, header);
         if (os_write_all(fd, header, sizeof header, 0) != 0)
-            return last_error();
+            return err_last();
     }
     enum err e = OK;
     if (o->kind == OBJECT_QUEUE)
         e = queue_make(fd, &queue_limits, o->queue, o->now_ms);
     if (e != OK)
         return e;
-    return os.sync_all(fd) == 0 ? OK : last_error();
+    return os.sync_all(fd) == 0 ? OK : err_last();
 }
 
 static enum err may_hold(int fd)
@@ -65,12 +60,12 @@ static enum err make_named(const struct opening *o, struct place place, int *mad
     snprintf(name, sizeof name, ".emmap-%016jx", (uintmax_t)number);
     int fd = os.open_beneath(place.dir, name, O_RDWR | O_CREAT | O_EXCL, o->mode);
     if (fd < 0)
-        return last_error();
+        return err_last();
     enum err e = may_hold(fd);
     if (e == OK)
         e = fill(o, fd);
     if (e == OK && os.link(place.dir, name, place.last) != 0)
-        e = last_error();
+        e = err_last();
     os.unlink(place.dir, name);
     if (e != OK)
         os.close(fd);
@@ -83,12 +78,12 @@ static enum err make_in(const struct opening *o, struct place place, int *made)
 {
     int fd = os.open_unnamed(place.dir, o->mode);
     if (fd < 0)
-        return errno == ENOTSUP ? make_named(o, place, made) : last_error();
+        return errno == ENOTSUP ? make_named(o, place, made) : err_last();
     enum err e = may_hold(fd);
     if (e == OK)
         e = fill(o, fd);
     if (e == OK && os.link_unnamed(fd, place.dir, place.last) != 0)
-        e = last_error();
+        e = err_last();
     if (e != OK)
         os.close(fd);
     else
@@ -119,7 +114,7 @@ static enum err make(const struct paths *paths, struct opening *o)
     if (e == OK)
         e = make_in(o, place, &fd);
     if (e == OK && os.sync_all(place.dir) != 0) {
-        e = last_error();
+        e = err_last();
         os.close(fd);
     }
     os.close(place.dir);
@@ -160,7 +155,7 @@ static enum err identify(struct opening *o)
 {
     struct stat st;
     if (os.fstat(o->fd, &st) != 0)
-        return last_error();
+        return err_last();
     if (o->sharing == MAP_OF_FILE) {
         o->dev = st.st_dev;
         o->ino = st.st_ino;
@@ -285,7 +280,7 @@ static enum err populate(struct object *object, const struct opening *o)
     if (!o->populate || object->map.size == 0 ||
         os.advise(object->map.at, object->map.size, advice) == 0)
         return OK;
-    return errno == EINVAL ? ERR_ENOTSUP : last_error();
+    return errno == EINVAL ? ERR_ENOTSUP : err_last();
 }
 
 static enum err settle(struct object *object, struct opening *o)
@@ -318,7 +313,7 @@ static enum err map_file(struct object *opened, struct opening *o)
     if (e == OK)
         e = ownership_lock(o, o->kind == OBJECT_QUEUE || o->durable);
     if (e == OK && o->fd >= 0 && os.fstat(o->fd, &st) != 0)
-        e = last_error();
+        e = err_last();
     if (e != OK) {
         object_drop(o);
         return e;
@@ -482,7 +477,7 @@ static enum err reclaim(struct object *object, struct opening *o)
 static enum err attach_again(struct object *object, struct opening *o)
 {
     struct stat st;
-    enum err e = os.fstat(o->fd, &st) == 0 ? OK : last_error();
+    enum err e = os.fstat(o->fd, &st) == 0 ? OK : err_last();
     if (e == OK)
         e = map_follow(&object->map, (uint64_t)st.st_size);
     if (e == OK && o->write && !object->map.writable)

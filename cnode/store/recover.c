@@ -1,7 +1,6 @@
 /* Opening a queue file (FORMAT.md 2.7): which slot counts, what of the logs is to be trusted, what
  * of the records behind it is whole. A crash in here changes nothing: the file says the same again.
  */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "store/queue_inside.h"
@@ -68,7 +67,7 @@ enum err queue_make(int fd, const struct queue_limits *limits, const struct queu
     done = done && write_at(fd, page, limits->page, header_slot_at(limits, 1)) &&
            write_at(fd, &super, sizeof super, 0);
     if (e == OK && !done)
-        e = err_from_errno(errno);
+        e = err_last();
     free(page);
     return e;
 }

@@ -16,11 +16,6 @@
  * in each file that bears the object's mark. A file is synced, and loses its mark, before anything
  * else touches it: stores that no journal has would be undone by a second replay. */
 
-static enum err last_error(void)
-{
-    return err_from_errno(errno);
-}
-
 /* --- marks ----------------------------------------------------------------------------------- */
 
 enum { MARK_HEAD = JOURNAL_UUID + sizeof(uint32_t) };
@@ -32,7 +27,7 @@ enum err mark_read(int fd, struct mark *m)
     if (n < 0 && (errno == ENODATA || errno == ENOTSUP))
         return ERR_ENOENT;
     if (n < 0 && errno != ERANGE)
-        return last_error();
+        return err_last();
     *m = (struct mark){.serial = 0};
     if (n < MARK_HEAD)
         return OK; /* of nobody */
@@ -50,15 +45,15 @@ enum err mark_write(int fd, const struct mark *m)
     memcpy(bytes + JOURNAL_UUID, &m->serial, sizeof m->serial);
     memcpy(bytes + MARK_HEAD, m->dir, len);
     if (os.set_attribute(fd, JOURNAL_ATTRIBUTE, bytes, MARK_HEAD + len) != 0)
-        return last_error();
-    return os.sync_all(fd) == 0 ? OK : last_error();
+        return err_last();
+    return os.sync_all(fd) == 0 ? OK : err_last();
 }
 
 enum err mark_remove(int fd)
 {
     if (os.remove_attribute(fd, JOURNAL_ATTRIBUTE) != 0 && errno != ENODATA && errno != ENOTSUP)
-        return last_error();
-    return os.sync_all(fd) == 0 ? OK : last_error();
+        return err_last();
+    return os.sync_all(fd) == 0 ? OK : err_last();
 }
 
 /* --- the objects of the journal -------------------------------------------------------------- */
@@ -178,7 +173,7 @@ static void open_member(struct replay *r, const struct paths *paths, struct memb
     if (e == OK)
         e = check_mark(r, m, fd);
     if (e == OK && os.lock_exclusive(fd) != 0)
-        e = last_error();
+        e = err_last();
     if (e == OK) {
         m->fd = fd;
         return;
@@ -199,7 +194,7 @@ static void measure(struct member *m)
     if (m->fd < 0)
         return;
     if (os.fstat(m->fd, &st) != 0)
-        fail(m, last_error(), "fstat");
+        fail(m, err_last(), "fstat");
     else
         m->size = (uint64_t)st.st_size;
 }
@@ -218,7 +213,7 @@ static enum err store(void *arg, const struct entry_view *v)
         return OK;
     }
     if (os_write_all(m->fd, v->data.at, v->data.len, (off_t)v->fields.offset) != 0)
-        fail(m, last_error(), "write");
+        fail(m, err_last(), "write");
     return OK;
 }
 
@@ -227,7 +222,7 @@ static void settle(struct member *m)
     if (m->fd < 0 || m->failed != OK)
         return;
     if (os.sync(m->fd) != 0) {
-        fail(m, last_error(), "fdatasync");
+        fail(m, err_last(), "fdatasync");
         failed_mark(m->fd, "replay: fdatasync");
         return;
     }
@@ -330,7 +325,7 @@ static enum err find_sources(struct replay *r)
     struct kept kept = {.r = r};
     const unsigned n = halves_in_order(r->halves, order);
     if (os.list(r->halves->dir, add_kept, &kept) != 0)
-        return last_error();
+        return err_last();
     for (unsigned i = 0; i < n && kept.e == OK; i++)
         kept.e = add_half(r, order[i]);
     /* cppcheck-suppress nullPointer */ /* of an empty list it does nothing */

@@ -54,3 +54,8 @@ enum err err_from_errno(int number)
             return numbers[i].err;
     return ERR_EIO;
 }
+
+enum err err_last(void)
+{
+    return err_from_errno(errno);
+}

@@ -82,7 +82,9 @@ enum err_shape err_shape(enum err e);
 /* err_text is for logs and error messages, "ok" for OK. */
 const char *err_text(enum err e);
 
-/* err_from_errno: ERR_EIO for a number that has no row. */
+/* err_from_errno: ERR_EIO for a number that has no row. err_last: what errno says, after a call of
+ * the system has failed. */
 enum err err_from_errno(int number);
+enum err err_last(void);
 
 #endif

@@ -322,7 +322,7 @@ static _Thread_local struct os_failure last;
 enum err os_error(const char *call)
 {
     last = (struct os_failure){.call = call, .number = errno};
-    return err_from_errno(errno);
+    return err_last();
 }
 
 struct os_failure os_failure(void)

@@ -23,7 +23,7 @@ static enum err prefix_open(struct prefix *prefix, const char *path)
         len--;
     prefix->dir = os.open(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0);
     if (prefix->dir < 0)
-        return err_from_errno(errno);
+        return err_last();
     prefix->path = strndup(path, len);
     return prefix->path == NULL ? ERR_ENOMEM : OK;
 }
@@ -133,8 +133,8 @@ enum err path_open(const struct paths *p, const char *full, int flags, int *fd)
     /* O_NONBLOCK: a FIFO must not hold us until fstat has told what it is */
     int opened = open_in(prefix, full, flags | O_NONBLOCK);
     if (opened < 0)
-        return errno == ENXIO || errno == EISDIR ? ERR_NOT_REGULAR : err_from_errno(errno);
-    enum err e = os.fstat(opened, &st) != 0 ? err_from_errno(errno)
+        return errno == ENXIO || errno == EISDIR ? ERR_NOT_REGULAR : err_last();
+    enum err e = os.fstat(opened, &st) != 0 ? err_last()
                  : S_ISREG(st.st_mode)      ? OK
                                             : ERR_NOT_REGULAR;
     if (e != OK)
@@ -158,7 +158,7 @@ enum err path_parent(const struct paths *p, const char *full, struct place *plac
         return ERR_NOT_REGULAR;
     int dir = open_in(prefix, parent, O_RDONLY | O_DIRECTORY);
     if (dir < 0)
-        return err_from_errno(errno);
+        return err_last();
     *place = (struct place){.dir = dir, .last = slash + 1};
     return OK;
 }
@@ -170,7 +170,7 @@ enum err path_unlink(const struct paths *p, const char *full)
     if (e != OK)
         return e;
     if (os.unlink(place.dir, place.last) != 0)
-        e = err_from_errno(errno);
+        e = err_last();
     os.close(place.dir);
     return e;
 }

@@ -63,6 +63,15 @@ static void an_unknown_number_is_an_input_output_error(void **state)
         assert_int_equal(err_from_errno(numbers[i]), ERR_EIO);
 }
 
+static void the_last_error_is_that_of_errno(void **state)
+{
+    (void)state;
+    errno = ENOSPC;
+    assert_int_equal(err_last(), ERR_ENOSPC);
+    errno = EACCES;
+    assert_int_equal(err_last(), ERR_EACCES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -70,6 +79,7 @@ int main(void)
         cmocka_unit_test(shapes_are_as_the_list_says),
         cmocka_unit_test(numbers_of_the_system_have_their_names),
         cmocka_unit_test(an_unknown_number_is_an_input_output_error),
+        cmocka_unit_test(the_last_error_is_that_of_errno),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
