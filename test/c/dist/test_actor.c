@@ -26,11 +26,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
 /* The connection is sound, and nothing but the answer has come. */
 static void pings(void)
 {

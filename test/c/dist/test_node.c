@@ -17,11 +17,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
 /* The caller's connection is sound: a ping is answered. */
 static void pings(struct caller *c)
 {

@@ -27,11 +27,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
 /* The daemon watches who waits or holds items, and looks away again; nobody here cares. */
 static void skip_watches(void)
 {

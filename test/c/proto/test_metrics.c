@@ -208,12 +208,6 @@ static const char *value_of(const char *format, ...)
     return s == NULL ? NULL : s->value;
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_non_null(seen);
-    assert_string_equal(seen, expected);
-}
-
 /* Of the peer, of an object in the folder, of a kind. */
 static void client_has(const char *name, const char *value)
 {

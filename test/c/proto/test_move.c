@@ -45,11 +45,6 @@ static void restart(void)
     peer_open(&peer, &host, "client@localhost");
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
 static uint64_t open_queue(const char *name, const char *options)
 {
     return opened(ask(&peer, "{open_queue,\"%s\",0,[%s]}", name, options));

@@ -49,11 +49,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
 static uint64_t open_queue(struct peer *p, const char *options)
 {
     return opened(ask(p, "{open_queue,\"q\",0,[%s]}", options));
@@ -67,15 +62,6 @@ static void push(uint64_t q, const char *item)
 static void start(struct peer *p, const char *format, uint64_t q)
 {
     call(p, make_term(format, q));
-}
-
-/* The next answer to a call that waited. */
-static const char *heard(struct peer *p)
-{
-    struct message *m = hear(p);
-    const char *text = reply_of(m);
-    free(m);
-    return text;
 }
 
 static void hears_nothing(struct peer *p)

@@ -64,11 +64,6 @@ static void restart(void)
     begin_again();
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
 static uint64_t open_as(const char *file, const char *name)
 {
     return opened(ask(&peer, "{open_queue,\"%s\",0,[{register,%s}]}", file, name));
@@ -77,15 +72,6 @@ static uint64_t open_as(const char *file, const char *name)
 static uint32_t process(const char *name)
 {
     return client_process(peer.client, make_term("%s", name));
-}
-
-/* The next answer to a call. */
-static const char *heard(struct peer *p)
-{
-    struct message *m = hear(p);
-    const char *text = reply_of(m);
-    free(m);
-    return text;
 }
 
 /* A call to the process of that name. */

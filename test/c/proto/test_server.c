@@ -43,20 +43,6 @@ static uint64_t open_counters(const char *name, unsigned n)
     return opened(ask(&peer, "{open_counters,\"%s\",%u}", name, n));
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
-/* The next reply to a call that did not wait. */
-static const char *heard(void)
-{
-    struct message *m = hear(&peer);
-    const char *text = reply_of(m);
-    free(m);
-    return text;
-}
-
 static void file_size_is(const char *name, off_t size)
 {
     struct stat st;
@@ -356,7 +342,7 @@ static void requests_wait_in_line_while_a_worker_has_the_object(void **state)
     is(ask(&peer, "{pread,%" PRIu64 ",0,1}", g), "{ok,<<\".\">>}"); /* the other goes on */
     static const char *const expected[] = {"ok", "ok", "{ok,<<\"a\">>}"};
     for (int i = 0; i < 3; i++) {
-        is(heard(), expected[i]);
+        is(heard(&peer), expected[i]);
     }
 }
 
@@ -381,7 +367,7 @@ static void a_line_is_bounded(void **state)
         call(&peer, make_term("{sync,%" PRIu64 "}", f));
     int refused = 0;
     for (int i = 0; i < 102; i++) {
-        refused += strcmp(heard(), "{error,{limit,max_pending}}") == 0;
+        refused += strcmp(heard(&peer), "{error,{limit,max_pending}}") == 0;
     }
     assert_int_equal(refused, 2);
 }
@@ -404,7 +390,7 @@ static void a_name_that_may_not_wait_is_forgotten(void **state)
     is(ask(&peer, "{open,\"new\",0,8,[create,write]}"), "{error,{limit,max_pending}}");
     assert_int_equal(entries(), 1);
     for (int i = 0; i < 100; i++)
-        is(heard(), "ok");
+        is(heard(&peer), "ok");
 }
 
 static void a_batch_answers_in_order(void **state)
@@ -424,30 +410,6 @@ static void a_batch_answers_in_order(void **state)
     assert_non_null(strstr(reply, "count=>1}},pong]}"));
 }
 
-/* {'$emmap', Lane, 5, [{Pid, Ref | [], Request}]} of requests as bytes; NULL ref: a cast. */
-static void send_envelope(const struct span *requests, const bool *casts, int n)
-{
-    struct buf b;
-    buf_init(&b, 1 << 20);
-    reply_tuple(&b, 4);
-    reply_atom(&b, "$emmap");
-    reply_raw(&b, peer_pid(9));
-    reply_int64(&b, 5);
-    reply_list(&b, (uint32_t)n);
-    for (int i = 0; i < n; i++) {
-        reply_tuple(&b, 3);
-        reply_raw(&b, peer_pid(1));
-        if (casts[i])
-            reply_nil(&b);
-        else
-            reply_raw(&b, peer_ref((uint64_t)i + 100));
-        reply_raw(&b, requests[i]);
-    }
-    reply_nil(&b);
-    tell(&peer, span_of(b.at, b.len));
-    buf_fini(&b);
-}
-
 static const char *told(void)
 {
     struct message *m = hear(&peer);
@@ -460,16 +422,16 @@ static void an_envelope_is_answered_to_the_lane(void **state)
 {
     (void)state;
     uint64_t c = open_counters("hits", 2);
-    const struct span requests[] = {
-        make_term("{inc_counter,%" PRIu64 ",0}", c), make_term("{inc_counter,%" PRIu64 ",0,5}", c),
-        make_term("{sync,%" PRIu64 "}", c), make_term("{read_counter,%" PRIu64 ",0}", c),
-        make_term("ping")};
-    const bool casts[] = {false, true, false, false, false};
-    send_envelope(requests, casts, 5);
+    const struct enveloped requests[] = {{make_term("{inc_counter,%" PRIu64 ",0}", c), 100},
+                                         {make_term("{inc_counter,%" PRIu64 ",0,5}", c), 0},
+                                         {make_term("{sync,%" PRIu64 "}", c), 102},
+                                         {make_term("{read_counter,%" PRIu64 ",0}", c), 103},
+                                         {make_term("ping"), 104}};
+    tell_envelope(&peer, requests, 5);
     is(told(), "{$emmap,5,[{ok,0},pong],[2,3]}");
     is(told(), "{#Ref,ok}");
     is(told(), "{#Ref,{ok,6}}");
-    send_envelope(requests, casts, 0);
+    tell_envelope(&peer, requests, 0);
     is(told(), "{$emmap,5,[],[]}");
 }
 
@@ -507,14 +469,13 @@ static void a_long_envelope_gives_way_to_others(void **state)
     (void)state;
     struct buf b;
     const uint64_t c = open_counters("hits", 1);
-    const bool casts[] = {false, false, true, false};
     buf_init(&b, 1 << 20);
     put_pings(&b);
-    const struct span requests[] = {make_term("{inc_counter,%" PRIu64 ",0}", c),
-                                    span_of(b.at, b.len),
-                                    make_term("{set_counter,%" PRIu64 ",0,7}", c),
-                                    make_term("{read_counter,%" PRIu64 ",0}", c)};
-    send_envelope(requests, casts, 4);
+    const struct enveloped requests[] = {{make_term("{inc_counter,%" PRIu64 ",0}", c), 100},
+                                         {span_of(b.at, b.len), 101},
+                                         {make_term("{set_counter,%" PRIu64 ",0,7}", c), 0},
+                                         {make_term("{read_counter,%" PRIu64 ",0}", c), 103}};
+    tell_envelope(&peer, requests, 4);
     buf_fini(&b);
     is(told(), "{$emmap,5,[{ok,0}],[1,3]}");
     client_go_on(peer.client); /* the batch is not done yet */
@@ -532,11 +493,10 @@ static void who_is_behind_may_hang_up(void **state)
 {
     (void)state;
     struct buf b;
-    const bool casts[] = {false, false};
     buf_init(&b, 1 << 20);
     put_pings(&b);
-    const struct span requests[] = {span_of(b.at, b.len), make_term("ping")};
-    send_envelope(requests, casts, 2);
+    const struct enveloped requests[] = {{span_of(b.at, b.len), 100}, {make_term("ping"), 101}};
+    tell_envelope(&peer, requests, 2);
     buf_fini(&b);
     assert_true(client_is_behind(peer.client));
     peer_close(&peer);
@@ -557,10 +517,9 @@ static void who_looks_at_everything_without_end_pauses(void **state)
         ask(&peer, "info");
     assert_true(client_pause_ms(peer.client) <= 100);
     assert_int_equal(client_pause_ms(other.client), 0);
-    const bool casts[] = {false, false};
-    const struct span requests[] = {make_term("ping"), make_term("ping")};
+    const struct enveloped requests[] = {{make_term("ping"), 100}, {make_term("ping"), 101}};
     ask(&peer, "info");
-    send_envelope(requests, casts, 2);
+    tell_envelope(&peer, requests, 2);
     is(told(), "{$emmap,5,[],[0,1]}");
     assert_true(client_is_behind(peer.client));
     client_go_on(peer.client);
@@ -763,8 +722,8 @@ static void changes_whose_reply_does_not_fit_are_not_made(void **state)
     call(&peer, make_term("{sync,%" PRIu64 "}", c)); /* behind it the reply waits for its frame */
     call(&peer, span_of(b.at, b.len));
     buf_fini(&b);
-    is(heard(), "ok");
-    is(heard(), "{error,{limit,max_frame}}");
+    is(heard(&peer), "ok");
+    is(heard(&peer), "{error,{limit,max_frame}}");
     is(ask(&peer, "{read_counter,%" PRIu64 ",0}", c), "{ok,4611686018427387904}");
 }
 
@@ -826,7 +785,7 @@ static void information_passes_by_the_worker_that_has_the_object(void **state)
     call(&peer, make_term("{close,%" PRIu64 "}", c));
     assert_non_null(strstr(ask(&peer, "{info,%" PRIu64 "}", c), "kind=>counters,size=>32"));
     assert_non_null(strstr(ask(&peer, "{info,\"hits\"}"), "kind=>counters,size=>32"));
-    is(heard(), "ok");
+    is(heard(&peer), "ok");
 }
 
 static void too_long_messages_are_refused_to_their_callers(void **state)
@@ -870,8 +829,8 @@ static void openings_under_way_count_as_handles(void **state)
     const char *two = "{batch,[{open,\"f\",0,8,[write]},{open,\"g\",0,8,[create,write]}]}";
     call(&peer, make_term("{open,\"f\",0,8,[write]}"));
     call(&peer, make_term("%s", two));
-    assert_non_null(strstr(heard(), "kind=>region"));
-    assert_non_null(strstr(heard(), "kind=>region}},{error,{limit,max_handles}}]}"));
+    assert_non_null(strstr(heard(&peer), "kind=>region"));
+    assert_non_null(strstr(heard(&peer), "kind=>region}},{error,{limit,max_handles}}]}"));
     assert_int_equal(access(folder_file(host.dir, "g"), F_OK), -1);
 }
 
@@ -910,7 +869,7 @@ static void requests_of_all_that_wait_are_limited(void **state)
     is(reply_of(m), "{error,{limit,max_all_pending}}");
     free(m);
     for (int i = 0; i < 3; i++)
-        is(heard(), "ok");
+        is(heard(&peer), "ok");
     opened(ask(&other, "{open,\"f\",0,8,[]}"));
     peer_close(&other);
 }
@@ -927,8 +886,8 @@ static void bytes_of_all_that_wait_are_limited(void **state)
     host.server->options.max_all_pending_bytes = LONG;
     call(&peer, make_term("{sync,%" PRIu64 "}", f));
     call(&peer, make_term("{pwrite,%" PRIu64 ",0,\"%s\"}", f, text));
-    is(heard(), "{error,{limit,max_all_pending}}");
-    is(heard(), "ok");
+    is(heard(&peer), "{error,{limit,max_all_pending}}");
+    is(heard(&peer), "ok");
     const char *lone =
         ask(&peer, "{batch,[{sync,%" PRIu64 "},{pwrite,%" PRIu64 ",0,\"%s\"}]}", f, f, text);
     is(lone, "{ok,[ok,ok]}");

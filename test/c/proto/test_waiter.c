@@ -36,17 +36,9 @@ static int setup(void **state)
     return 0;
 }
 
-static void forget_messages(struct peer *p)
-{
-    while (p->first != NULL)
-        free(hear(p));
-}
-
 static int teardown(void **state)
 {
     (void)state;
-    forget_messages(&peer);
-    forget_messages(&other);
     peer_close(&peer);
     peer_close(&other);
     host_close(&host);
@@ -62,16 +54,9 @@ static uint64_t open_queue(struct peer *p, const char *options)
     return opened(ask(p, "{open_queue,\"q\",0,[%s]}", options));
 }
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
 static void hears(struct peer *p, const char *expected)
 {
-    struct message *m = hear(p);
-    is(reply_of(m), expected);
-    free(m);
+    is(heard(p), expected);
 }
 
 /* All that can be done without a worker. */
@@ -141,24 +126,6 @@ static void push_big_to(struct peer *p, const char *queue, const char *letters)
 static void push_big_and(struct peer *p, const char *letters)
 {
     push_big_to(p, "q", letters);
-}
-
-static void tell_envelope(struct peer *p, uint64_t ref, struct span request)
-{
-    struct buf b;
-    buf_init(&b, 10000);
-    reply_tuple(&b, 4);
-    reply_atom(&b, "$emmap");
-    reply_raw(&b, peer_pid(50));
-    reply_uint64(&b, 1);
-    reply_list(&b, 1);
-    reply_tuple(&b, 3);
-    reply_raw(&b, peer_pid(p->pid));
-    reply_raw(&b, peer_ref(ref));
-    reply_raw(&b, request);
-    reply_nil(&b);
-    tell(p, span_of(b.at, b.len));
-    buf_fini(&b);
 }
 
 static void tell_cancel(struct peer *p, uint64_t ref)
@@ -329,12 +296,13 @@ static void a_cancelled_request_leaves_the_item(void **state)
     push_big_and(&peer, "a");
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
         close_gate(false);
-        tell_envelope(&other, 555 + i, make_term("%s", requests[i]));
+        tell_envelope(&other, &(struct enveloped){make_term("%s", requests[i]), 555 + i}, 1);
         run_until_at_gate();
         tell_cancel(&other, 555 + i);
         open_gate();
         is_length(q, "2"); /* and no delivery was counted, or it would be put aside */
-        forget_messages(&other);
+        while (other.first != NULL)
+            free(hear(&other));
     }
 }
 
@@ -347,7 +315,7 @@ static void a_cancelled_request_first_in_line_is_not_done(void **state)
     close_gate(true);
     push_big_and(&other, "a");
     run_until_at_gate(); /* the waiter is served */
-    tell_envelope(&other, 556, make_term("{take,\"q\"}"));
+    tell_envelope(&other, &(struct enveloped){make_term("{take,\"q\"}"), 556}, 1);
     call(&other, make_term("{pop,\"q\"}"));
     const uint64_t given_up = other.next_ref - 1;
     settle();
@@ -390,7 +358,6 @@ static void who_is_lost_in_line_pops_nothing(void **state)
     call(&other, make_term("{pop,\"q\"}"));
     call(&other, make_term("{pop_many,\"q\",9}"));
     settle();
-    forget_messages(&other);
     peer_close(&other);
     settle();
     peer_open(&other, &host, "other@localhost");

@@ -227,6 +227,29 @@ void tell(struct peer *p, struct span message)
     client_message(p->client, PROCESS_EMMAP, message);
 }
 
+void tell_envelope(struct peer *p, const struct enveloped *requests, uint32_t n)
+{
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    reply_tuple(&b, 4);
+    reply_atom(&b, "$emmap");
+    reply_raw(&b, peer_pid(50));
+    reply_uint64(&b, 5);
+    reply_list(&b, n);
+    for (uint32_t i = 0; i < n; i++) {
+        reply_tuple(&b, 3);
+        reply_raw(&b, peer_pid(p->pid));
+        if (requests[i].ref == 0)
+            reply_nil(&b);
+        else
+            reply_raw(&b, peer_ref(requests[i].ref));
+        reply_raw(&b, requests[i].request);
+    }
+    reply_nil(&b);
+    tell(p, span_of(b.at, b.len));
+    buf_fini(&b);
+}
+
 void call_process(struct peer *p, uint32_t process, struct span request)
 {
     struct buf b;
@@ -280,13 +303,18 @@ const char *reply_of(const struct message *m)
     return text;
 }
 
-const char *ask_term(struct peer *p, struct span request)
+const char *heard(struct peer *p)
 {
-    call(p, request);
     struct message *m = hear(p);
     const char *text = reply_of(m);
     free(m);
     return text;
+}
+
+const char *ask_term(struct peer *p, struct span request)
+{
+    call(p, request);
+    return heard(p);
 }
 
 const char *ask(struct peer *p, const char *format, ...)
@@ -308,4 +336,10 @@ uint64_t opened(const char *reply)
     const uint64_t id = strtoull(reply + strlen(ok), &end, 10);
     assert_int_equal(*end, ',');
     return id;
+}
+
+void is(const char *seen, const char *expected)
+{
+    assert_non_null(seen);
+    assert_string_equal(seen, expected);
 }

@@ -69,12 +69,24 @@ uint64_t opened(const char *reply);
 /* tell hands a message in as it is. */
 void tell(struct peer *p, struct span message);
 
+/* tell_envelope: {'$emmap', Lane, 5, [{Pid, Ref, Request}]}. */
+struct enveloped {
+    struct span request;
+    uint64_t ref; /* the number of the reference; 0: a cast, with [] for it */
+};
+void tell_envelope(struct peer *p, const struct enveloped *requests, uint32_t n);
+
 /* call hands a call in and does not wait; hear gives the next message, waiting for it. */
 void call(struct peer *p, struct span request);
 void call_process(struct peer *p, uint32_t process, struct span request);
 struct message *hear(struct peer *p);
 
+/* What hear gives, a reply, as text. */
+const char *heard(struct peer *p);
+
 /* Runs the loop once without waiting; is there a message? */
 bool anything(struct peer *p);
+
+void is(const char *seen, const char *expected);
 
 #endif
