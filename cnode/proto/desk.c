@@ -151,6 +151,15 @@ static void run_service(struct job *job)
     serve(of_alone(job), true);
 }
 
+static void answer_nothing(struct waiter *w)
+{
+    struct buf reply;
+    buf_init(&reply, 256);
+    want_nothing(&w->want, &reply);
+    waiter_answer(w, span_of(reply.at, reply.len));
+    buf_fini(&reply);
+}
+
 /* Those who do not wait, once it is known that there is nothing. */
 static void answer_impatient(struct desk *d)
 {
@@ -158,13 +167,8 @@ static void answer_impatient(struct desk *d)
     struct waiter *next;
     DL_FOREACH_SAFE(d->first, w, next)
     {
-        if (w->subscription || w->want.timeout_ms > 0 || w->served)
-            continue;
-        struct buf reply;
-        buf_init(&reply, 256);
-        want_nothing(&w->want, &reply);
-        waiter_answer(w, span_of(reply.at, reply.len));
-        buf_fini(&reply);
+        if (!w->subscription && w->want.timeout_ms == 0 && !w->served)
+            answer_nothing(w);
     }
 }
 
@@ -253,15 +257,10 @@ static void end_waits(struct entry *e)
     while (key_of(&d->wait_ends) <= uv_now(e->server->loop)) {
         struct waiter *w =
             (void *)((char *)heap_first(&d->wait_ends) - offsetof(struct waiter, node));
-        if (w->served) {
+        if (w->served)
             waiter_wait_no_more(w);
-            continue;
-        }
-        struct buf reply;
-        buf_init(&reply, 256);
-        want_nothing(&w->want, &reply);
-        waiter_answer(w, span_of(reply.at, reply.len));
-        buf_fini(&reply);
+        else
+            answer_nothing(w);
     }
 }
 
