@@ -12,16 +12,6 @@ enum { HEAD = 8, USES_MOST = 20, MODEL_MOST = MEMORY_MOST / 8 };
 static int64_t model[MODEL_MOST];
 static uint64_t refusals, openings, changes, growths, too_many;
 
-static void begin(void)
-{
-    memory_begin();
-}
-
-static void end(void)
-{
-    memory_end();
-}
-
 static void make(struct dice *d, struct buf *input)
 {
     uint8_t header[COUNTER_HEADER];
@@ -158,8 +148,8 @@ static void count(void (*each)(const char *what, uint64_t times))
 
 const struct target target = {.name = "counters",
                               .life = 100000,
-                              .begin = begin,
-                              .end = end,
+                              .begin = memory_begin,
+                              .end = memory_end,
                               .make = make,
                               .change = change,
                               .run = run,

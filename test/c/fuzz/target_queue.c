@@ -12,16 +12,6 @@ enum { HEAD = 8, USES_MOST = 40 };
 
 static uint64_t refusals, openings, handed, emptied, losses;
 
-static void begin(void)
-{
-    memory_begin();
-}
-
-static void end(void)
-{
-    memory_end();
-}
-
 static void put_head(struct dice *d, struct buf *input)
 {
     const uint64_t word = dice_word(d);
@@ -115,8 +105,8 @@ static void count(void (*each)(const char *what, uint64_t times))
 
 const struct target target = {.name = "queue",
                               .life = 100000,
-                              .begin = begin,
-                              .end = end,
+                              .begin = memory_begin,
+                              .end = memory_end,
                               .make = make,
                               .change = change,
                               .run = run,
