@@ -1,5 +1,6 @@
 /* Processes of the node as a peer sees them over its connection: registered queues that are called,
  * monitored, linked to, and end. */
+#include "support/faults.h"
 #include "sys/os.h"
 #include "sys/work.h"
 #include "town.h"
@@ -212,13 +213,6 @@ static void a_monitor_taken_back_hears_nothing(void **state)
     say(TUPLE(FRAME_DEMONITOR, me, make_term("jobs"), peer_ref(9)));
     end();
     end_is_answered();
-}
-
-static int sync_fails(int fd)
-{
-    (void)fd;
-    errno = EIO;
-    return -1;
 }
 
 static void the_queue_s_failure_is_heard(void **state)

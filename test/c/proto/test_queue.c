@@ -1,5 +1,4 @@
 /* Queues as peers see them: items, leases, those who wait. */
-#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 
@@ -7,6 +6,7 @@
 #include "proto/reply.h"
 #include "store/put.h"
 #include "support/check.h"
+#include "support/faults.h"
 #include "support/folder.h"
 #include "support/peer.h"
 #include "sys/guard.h"
@@ -719,13 +719,6 @@ static void erase_takes_leases_along(void **state)
     is(ask(&peer, "{length,%" PRIu64 "}", q), "0");
     push(q, "three");
     is(ask(&peer, "{take,%" PRIu64 "}", q), "{ok,3,1,three}");
-}
-
-static int sync_fails(int fd)
-{
-    (void)fd;
-    errno = EIO;
-    return -1;
 }
 
 static void a_failed_queue_tells_everybody(void **state)

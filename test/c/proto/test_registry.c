@@ -298,13 +298,6 @@ static void a_zero_byte_is_part_of_a_name(void **state)
 
 /* ---- failure ---- */
 
-static int sync_fails(int fd)
-{
-    (void)fd;
-    errno = EIO;
-    return -1;
-}
-
 static void a_queue_that_fails_ends_with_eio(void **state)
 {
     (void)state;

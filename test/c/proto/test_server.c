@@ -1,5 +1,4 @@
 /* The engine as a peer sees it: requests in, replies out. */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
@@ -8,6 +7,7 @@
 #include "proto/entry.h"
 #include "proto/reply.h"
 #include "support/check.h"
+#include "support/faults.h"
 #include "support/folder.h"
 #include "support/peer.h"
 #include "sys/guard.h"
@@ -185,15 +185,6 @@ static void truncate_begins_anew(void **state)
     is(ask(&peer, "{pread,%" PRIu64 ",0,1}", f), "{ok,<<\".\">>}");
     is(ask(&peer, "{open,\"f\",0,16,[truncate]}"), "{error,{bad_option,truncate}}");
     is(ask(&peer, "{open,\"new\",0,16,[create]}"), "{error,{bad_option,create}}");
-}
-
-static int no_space(int fd, off_t offset, off_t len)
-{
-    (void)fd;
-    (void)offset;
-    (void)len;
-    errno = ENOSPC;
-    return -1;
 }
 
 static void a_full_disk_keeps_the_old_bytes_from_truncation(void **state)

@@ -124,13 +124,6 @@ static int no_set_attribute(int fd, const char *name, const void *value, size_t 
     return -1;
 }
 
-static int sync_fails(int fd)
-{
-    (void)fd;
-    errno = EIO;
-    return -1;
-}
-
 /* The object has failed by a sync and is closed. */
 static void fail_by_sync(enum object_kind kind, bool markable)
 {

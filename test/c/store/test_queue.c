@@ -551,15 +551,6 @@ static void without_a_slot_it_is_refused(void **state)
     remove_file(&f);
 }
 
-static int no_space(int fd, off_t offset, off_t len)
-{
-    (void)fd;
-    (void)offset;
-    (void)len;
-    errno = ENOSPC;
-    return -1;
-}
-
 static void a_full_disk_refuses_pushes_only(void **state)
 {
     (void)state;
@@ -584,13 +575,6 @@ static void a_full_disk_refuses_pushes_only(void **state)
     pops(&f, "again");
     is_empty(&f);
     remove_file(&f);
-}
-
-static int sync_fails(int fd)
-{
-    (void)fd;
-    errno = EIO;
-    return -1;
 }
 
 static void after_a_failed_sync_it_is_read_only_until_recovered(void **state)

@@ -1,19 +1,9 @@
 /* How records come into the file: room for them. */
-#include <errno.h>
-
 #include "store/queue_inside.h"
 #include "support/check.h"
+#include "support/faults.h"
 #include "support/queue_file.h"
 #include "sys/os.h"
-
-static int no_space(int fd, off_t at, off_t len)
-{
-    (void)fd;
-    (void)at;
-    (void)len;
-    errno = ENOSPC;
-    return -1;
-}
 
 static size_t count(const struct space *s, enum granule_use use)
 {

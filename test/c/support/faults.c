@@ -288,6 +288,22 @@ const char *faults_end(void)
     return faults_disarm();
 }
 
+int sync_fails(int fd)
+{
+    (void)fd;
+    errno = EIO;
+    return -1;
+}
+
+int no_space(int fd, off_t offset, off_t len)
+{
+    (void)fd;
+    (void)offset;
+    (void)len;
+    errno = ENOSPC;
+    return -1;
+}
+
 static long address_space(void)
 {
     char line[64] = "";

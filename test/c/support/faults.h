@@ -3,6 +3,7 @@
 #define SUPPORT_FAULTS_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 /* From here on the n-th call (the first is 1) fails with this errno and does nothing; close and
  * unmap do their work and then tell of a failure, as Linux does. */
@@ -26,6 +27,10 @@ enum { FAULTS_STOPPED = 77 };
 /* Puts the table back as it was. The name of the entry that failed, NULL where there were fewer
  * calls than n. */
 const char *faults_end(void);
+
+/* For one entry of the table: EIO, and ENOSPC where something is allocated. */
+int sync_fails(int fd);
+int no_space(int fd, off_t offset, off_t len);
 
 /* What this process holds. */
 struct held {
