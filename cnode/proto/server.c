@@ -527,6 +527,7 @@ static void put_late(struct buf *late, uint32_t *count, int i)
 static bool defer(struct client *c, struct term t, int left)
 {
     const size_t len = (size_t)(t.end - t.index);
+    must(c->deferral == NULL); /* who is behind is not handed anything */
     struct deferral *d = malloc(sizeof *d + len);
     if (d == NULL)
         return false;

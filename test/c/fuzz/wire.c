@@ -187,8 +187,17 @@ static void on_long_frame(struct wire *w, struct span head)
         w->actor.ignored++;
 }
 
+/* A connection would read no further for now; here that is as good as never. */
+static bool is_left_unread(struct wire *w)
+{
+    client_go_on(w->client);
+    return client_is_behind(w->client) || client_pause_ms(w->client) > 0;
+}
+
 void wire_frame(struct wire *w, struct span frame)
 {
+    if (is_left_unread(w))
+        return;
     if (frame.len == 0)
         frame_tick(&w->out);
     else if (frame.len > WIRE_FRAME_MOST)
