@@ -25,8 +25,8 @@ struct conn {
     enum { GREETING, OPEN, CLOSED } state;
     uv_tcp_t tcp;
     uv_timer_t timer; /* until OPEN the deadline, then each second */
-    uv_timer_t pause;
-    int handles; /* not yet closed */
+    uv_timer_t pause; /* active: not read for a while, for it has asked for too much */
+    int handles;      /* not yet closed */
 
     struct handshake handshake;
     struct client *client;
@@ -39,7 +39,6 @@ struct conn {
     uint64_t turn_end; /* uv_hrtime: when it has to rest; what it has sent may be much to do */
     bool reading;
     bool held;    /* not read: too much is unsent */
-    bool pauses;  /* not read for a while: it has asked for too much */
     bool stopped; /* not read any more */
 
     struct buf out;     /* gathers */
@@ -448,25 +447,27 @@ static void on_long_frame(struct conn *c, struct span head)
     mark_dirty(c);
 }
 
+static bool pauses(const struct conn *c)
+{
+    return uv_is_active((const uv_handle_t *)&c->pause) != 0;
+}
+
 static bool may_go_on(const struct conn *c)
 {
-    return c->state == OPEN && c->broken == NULL && !c->held && !c->pauses && !c->stopped &&
+    return c->state == OPEN && c->broken == NULL && !c->held && !pauses(c) && !c->stopped &&
            !client_is_behind(c->client);
 }
 
 static void on_pause_over(uv_timer_t *timer)
 {
-    struct conn *c = timer->data;
-    c->pauses = false;
-    rest(c);
+    rest(timer->data);
 }
 
 static void pause_or_not(struct conn *c)
 {
     const uint64_t ms = c->state == OPEN ? client_pause_ms(c->client) : 0;
-    if (ms == 0 || c->pauses)
+    if (ms == 0 || pauses(c))
         return;
-    c->pauses = true;
     uv_read_stop(stream(c));
     c->reading = false;
     uv_timer_start(&c->pause, on_pause_over, ms, 0);
@@ -620,7 +621,7 @@ static void on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *room)
 /* With what one message has asked for. */
 static void go_on(struct conn *c)
 {
-    if (c->client == NULL || !client_is_behind(c->client) || c->held || c->pauses || c->stopped)
+    if (c->client == NULL || !client_is_behind(c->client) || c->held || pauses(c) || c->stopped)
         return;
     client_go_on(c->client);
     pause_or_not(c);
@@ -638,7 +639,7 @@ static void read_on(struct conn *c)
     go_on(c);
     if (c->in.len > 0 && c->state == OPEN && !c->stopped)
         handle_input(c, span_of(c->in.at, c->in.len), false);
-    if (c->state == CLOSED || c->reading || c->held || c->pauses || (c->stopped && !c->finishing))
+    if (c->state == CLOSED || c->reading || c->held || pauses(c) || (c->stopped && !c->finishing))
         return;
     if (c->share >= ROOM) {
         rest(c);
@@ -745,7 +746,7 @@ void conn_finish(struct conn *c)
     }
     c->finishing = true;
     c->held = false;
-    c->pauses = false;
+    uv_timer_stop(&c->pause);
     uv_timer_start(&c->timer, on_deadline, FINISH_MS, 0);
     buf_cut(&c->in, 0);
     mark_dirty(c);
