@@ -686,21 +686,27 @@ static void much_to_do_does_not_starve_others(void **state)
 static void who_surveys_without_end_gets_his_answers_by_and_by(void **state)
 {
     (void)state;
-    enum { SURVEYS = 100 };
+    enum { OBJECTS = 100, SURVEYS = 100 };
     struct caller busy;
     struct caller other;
     struct bytes b = {0};
     town_open();
     caller_open(&busy, "busy@localhost");
     caller_open(&other, "other@localhost");
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        caller_call(&busy, "emmap", 1, make_term("{open_counters,\"c%u\",1}", i));
+        assert_memory_equal(caller_reply(&busy, 1), "{ok,", 4);
+    }
     for (unsigned i = 0; i < SURVEYS; i++)
         add_call(&b, "emmap", i, make_term("metrics"));
+    const int64_t begin = now_ms();
     caller_say(&busy, &b);
     for (unsigned i = 0; i < SURVEYS; i++) {
         until(caller_has_frame(&busy));
         buf_drop(&busy.heard, 4 + get_be32(busy.heard.at));
     }
     pings(&busy);
+    assert_true(now_ms() - begin >= 100);
     caller_say(&busy, &b);
     caller_say(&other, &b);
     until(caller_has_frame(&busy) && caller_has_frame(&other));
