@@ -1,4 +1,4 @@
-/* What becomes of an object whose disk errs: FORMAT.md, section 7. The log tells of each failure
+/* What becomes of an object whose disk errs: FORMAT.md, section 8. The log tells of each failure
  * once, with the object, the call and the errno. */
 #ifndef STORE_FAILED_H
 #define STORE_FAILED_H

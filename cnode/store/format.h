@@ -1,5 +1,5 @@
-/* The bytes of queue files and of the journal; FORMAT.md, sections 2 and 4, says what they mean.
- * Words in files and in memory are little-endian both (put.c insists). */
+/* The bytes of queue files, block files and the journal; FORMAT.md, sections 2, 4 and 5, says what
+ * they mean. Words in files and in memory are little-endian both (put.c insists). */
 #ifndef STORE_FORMAT_H
 #define STORE_FORMAT_H
 
@@ -104,6 +104,28 @@ enum { ATTEMPTS_MOST = 1023 };
 /* Positions, numbers of items and of groups are less. Nothing comes so far: what is added to them
  * need not be checked for wrapping, as long as nothing is written that is not less, either. */
 #define TOO_FAR (UINT64_C(1) << 62)
+
+/* --- blocks ---------------------------------------------------------------------------------- */
+
+#define BLOCK_MAGIC "EMMAPB1\n"
+
+enum { BLOCK_VERSION = 1, BLOCK_PAGE = 4096, BLOCK_SLOTS = 8 * BLOCK_PAGE /* of a group */ };
+
+/* A file begins so; the groups follow at BLOCK_PAGE. */
+struct block_header {
+    char magic[8];
+    uint32_t version;
+    uint32_t block_size;
+    uint8_t uuid[16];
+    uint64_t created;
+    uint8_t zero[16];
+    uint64_t hash;
+};
+
+_Static_assert(sizeof(struct block_header) == 64, "5");
+_Static_assert(offsetof(struct block_header, uuid) == 16 &&
+                   offsetof(struct block_header, hash) == 56,
+               "5");
 
 /* --- the journal ----------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
+#include "store/block.h"
 #include "store/convert.h"
 #include "store/counter.h"
 #include "store/failed.h"
@@ -502,6 +503,7 @@ void object_close(struct object *object)
 {
     if (object->queue != NULL)
         queue_close(object);
+    block_close(object);
     if (object->durable != NULL)
         (void)journal_leave(object);
     ownership_end(object);

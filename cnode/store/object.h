@@ -10,9 +10,10 @@
 #include "sys/map.h"
 #include "sys/path.h"
 
-enum object_kind { OBJECT_CLOSED, OBJECT_REGION, OBJECT_COUNTERS, OBJECT_QUEUE };
+enum object_kind { OBJECT_CLOSED, OBJECT_REGION, OBJECT_COUNTERS, OBJECT_BLOCKS, OBJECT_QUEUE };
 
 struct queue;
+struct blocks;
 struct queue_change;
 struct journal;
 struct durable;
@@ -28,6 +29,7 @@ struct object {
     bool cannot_grow;        /* and the log has told so */
     uint64_t count;          /* counters */
     struct queue *queue;     /* of a queue */
+    struct blocks *blocks;   /* of a block store */
     struct durable *durable; /* NULL: default */
 };
 

@@ -42,8 +42,12 @@ enum err_shape { ERR_PLAIN, ERR_LIMIT, ERR_NOT_A, ERR_WRONG_KIND, ERR_HELD, ERR_
     X(FILE_HEADER, DETAIL, "invalid_file_header", "the file does not begin as it should")          \
     X(NOT_REGULAR, NOT_A, "regular_file", "not a regular file")                                    \
     X(NOT_QUEUE, NOT_A, "queue", "not a queue")                                                    \
+    X(NOT_BLOCKS, NOT_A, "blocks", "not a block store")                                            \
+    X(BLOCK_SIZE, DETAIL, "block_size", "the blocks of the store have another size")               \
+    X(CORRUPT, DETAIL, "corrupt", "the block is not whole")                                        \
     X(KIND_REGION, WRONG_KIND, "region", "the object is a region")                                 \
     X(KIND_COUNTERS, WRONG_KIND, "counters", "the object is a set of counters")                    \
+    X(KIND_BLOCKS, WRONG_KIND, "blocks", "the object is a block store")                            \
     X(KIND_QUEUE, WRONG_KIND, "queue", "the object is a queue")                                    \
     X(DAMAGED, DETAIL, "damaged", "the file is damaged")                                           \
     X(FULL, PLAIN, "full", "the queue is full")                                                    \
