@@ -61,16 +61,31 @@ struct entry *call_open_entry(struct client *c, struct span object)
     return path_of(c->server, object, path) == OK ? entry_of_path(c->server, path) : NULL;
 }
 
+/* A block store was opened as a region, and can be read as one. */
+static enum err permit_kind(const struct call *c)
+{
+    const enum object_kind is = c->entry->object.kind;
+    const enum object_kind has = c->handle != NULL ? c->handle->kind : is;
+    const enum object_kind wants = c->op->kind;
+    const bool changes = (c->op->flags & OP_CHANGES) != 0;
+    if (wants == OBJECT_REGION && is == OBJECT_BLOCKS)
+        return changes ? ERR_KIND_BLOCKS : OK;
+    if (wants == OBJECT_CLOSED || wants == has || (wants == OBJECT_BLOCKS && has == OBJECT_REGION))
+        return OK;
+    return has == OBJECT_COUNTERS ? ERR_KIND_COUNTERS
+           : has == OBJECT_QUEUE  ? ERR_KIND_QUEUE
+           : is == OBJECT_BLOCKS  ? ERR_KIND_BLOCKS
+                                  : ERR_KIND_REGION;
+}
+
 static enum err permit(const struct call *c)
 {
     const struct entry *e = c->entry;
     if ((c->op->flags & OP_LOOKS) != 0)
         return OK; /* a worker may have the object */
-    const enum object_kind has = c->handle != NULL ? c->handle->kind : e->object.kind;
-    if (c->op->kind != OBJECT_CLOSED && c->op->kind != has)
-        return has == OBJECT_COUNTERS ? ERR_KIND_COUNTERS
-               : has == OBJECT_QUEUE  ? ERR_KIND_QUEUE
-                                      : ERR_KIND_REGION;
+    const enum err kind = permit_kind(c);
+    if (kind != OK)
+        return kind;
     if ((c->op->flags & OP_CHANGES) == 0)
         return OK;
     const bool is_closing = e->object.kind == OBJECT_QUEUE && e->handle_count == 0;

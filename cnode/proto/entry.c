@@ -123,6 +123,7 @@ const char *entry_kind_name(enum object_kind kind)
 {
     switch (kind) {
     case OBJECT_COUNTERS: return "counters";
+    case OBJECT_BLOCKS: return "blocks";
     case OBJECT_QUEUE: return "queue";
     default: return "region";
     }

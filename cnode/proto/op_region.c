@@ -10,8 +10,7 @@
 #include "store/region.h"
 #include "sys/os.h"
 
-/* More bytes than this are a worker's to copy, whether they are in memory or not. */
-enum { BULK = 256 << 10, LINE_PIECE = 64 << 10 };
+enum { LINE_PIECE = 64 << 10 };
 
 /* May the loop touch these bytes of the file? */
 static enum err ready(struct call *c, uint64_t pos, uint64_t len)

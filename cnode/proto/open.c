@@ -364,7 +364,7 @@ static struct open *open_new(const struct server *s)
         return NULL;
     place(o, sizeof *o->change, PATH_MAX);
     o->paths = s->paths;
-    o->max_inc_size = 64 << 20;
+    o->max_inc_size = MAX_INC_SIZE_USUAL;
     o->opening = (struct opening){.path = o->path,
                                   .kind = OBJECT_REGION,
                                   .sharing = MAP_OF_FILE,

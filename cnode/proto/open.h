@@ -5,6 +5,9 @@
 #include "proto/op.h"
 #include "store/queue.h"
 
+/* Where a file grows by doubling, by so much at most unless it is opened with another number. */
+enum { MAX_INC_SIZE_USUAL = 64 << 20 };
+
 struct open {
     struct opening opening; /* for the engine */
     bool fixed_size;

@@ -7,6 +7,9 @@
 /* More changes at once of a durable object are a worker's: it may wait for room in the journal. */
 enum { RECORDED_HERE = 10000 };
 
+/* More bytes than this are a worker's to copy, whether they are in memory or not. */
+enum { BULK = 256 << 10 };
+
 /* op_region.c */
 enum err op_pread(struct call *c);
 enum err op_pread_list(struct call *c);
@@ -36,6 +39,16 @@ enum err op_set_counter(struct call *c);
 enum err op_read_counter(struct call *c);
 enum err op_update_counters(struct call *c);
 enum err op_read_counters(struct call *c);
+
+/* op_block.c */
+enum err op_init_block_storage(struct call *c);
+enum err op_store_block(struct call *c);
+enum err op_store_blocks(struct call *c);
+enum err op_read_block(struct call *c);
+enum err op_read_blocks(struct call *c);
+enum err op_free_block(struct call *c);
+enum err op_free_blocks(struct call *c);
+enum err op_repair_block_storage(struct call *c);
 
 /* op_queue.c */
 enum err op_push(struct call *c);

@@ -362,6 +362,11 @@ enum err block_init(struct object *o, uint32_t *size, uint64_t now_ms, char why[
     return ERR_BLOCK_SIZE;
 }
 
+bool block_fits(const struct object *o)
+{
+    return o->blocks->capacity == capacity_of(o->map.size, o->blocks->size);
+}
+
 uint32_t block_size(const struct object *o)
 {
     return o->blocks->size;

@@ -26,6 +26,9 @@ enum err block_open(struct object *o, char why[BLOCK_WHY]);
 /* block_close frees what the object has in memory of its store. */
 void block_close(struct object *o);
 
+/* block_fits: is the file as long as when the store was opened? */
+bool block_fits(const struct object *o);
+
 /* Bytes of a block; how many there is room for in the file, and are there, as far as the map knows.
  */
 uint32_t block_size(const struct object *o);

@@ -237,6 +237,10 @@ static enum err check_counters(struct object *object, struct opening *o)
 
 static enum err check_by_name(struct object *object, struct opening *o)
 {
+    if (block_is_store(&object->map)) {
+        o->kind = OBJECT_REGION;
+        return OK;
+    }
     enum err e = counter_count(&object->map, &object->count);
     o->kind = OBJECT_COUNTERS;
     return e == ERR_FILE_HEADER ? ERR_NOT_OPEN : e;
@@ -434,12 +438,21 @@ static enum err settle_queue_again(struct object *object, struct opening *o)
     if (o->kind != OBJECT_QUEUE)
         return ERR_KIND_QUEUE;
     if (object->kind != OBJECT_QUEUE)
-        return object->kind == OBJECT_COUNTERS ? ERR_KIND_COUNTERS : ERR_KIND_REGION;
+        return object->kind == OBJECT_COUNTERS ? ERR_KIND_COUNTERS
+               : object->kind == OBJECT_BLOCKS ? ERR_KIND_BLOCKS
+                                               : ERR_KIND_REGION;
     const bool failed = object->failed;
     enum err e = failed ? queue_recover(object, o->now_ms, o->why) : OK;
     if (e == OK && failed)
         e = mend_queue(object);
     return e == OK ? configure(object, o) : e;
+}
+
+/* It is looked at anew by the next request for blocks. */
+static void forget_store(struct object *object)
+{
+    block_close(object);
+    object->kind = OBJECT_REGION;
 }
 
 static enum err settle_again(struct object *object, struct opening *o)
@@ -451,6 +464,8 @@ static enum err settle_again(struct object *object, struct opening *o)
         object->failed |= failed;
     if (e == OK && o->kind == OBJECT_COUNTERS)
         object->kind = OBJECT_COUNTERS;
+    if (object->blocks != NULL && (failed || o->truncate || !block_fits(object)))
+        forget_store(object);
     return e == OK ? become_durable(object, o) : e;
 }
 
@@ -495,6 +510,36 @@ static enum err attach_again(struct object *object, struct opening *o)
 enum err object_attach(struct object *object, struct opening *o)
 {
     return object->kind == OBJECT_CLOSED ? attach_new(object, o) : attach_again(object, o);
+}
+
+/* --- block stores ---------------------------------------------------------------------------- */
+
+/* Who cannot write the file has no exclusive lock of it, and changes nothing. */
+static enum err lock_store(struct object *object, struct store_change *change)
+{
+    struct opening o = {.fd = object->map.fd, .sharing = object->map.sharing, .node = change->node};
+    if (!object->map.writable || object->owned || o.sharing != MAP_OF_FILE)
+        return OK;
+    enum err e = ownership_lock(&o, true);
+    memcpy(change->owner, o.owner, sizeof change->owner);
+    object->owned |= o.owned;
+    return e;
+}
+
+enum err object_become_store(struct object *object, struct store_change *change)
+{
+    _Static_assert(sizeof change->why == BLOCK_WHY, "block.h");
+    if (!change->make && !block_is_store(&object->map))
+        return ERR_NOT_BLOCKS;
+    enum err e = lock_store(object, change);
+    if (e == OK)
+        e = change->make ? block_init(object, &change->size, change->now_ms, change->why)
+                         : block_open(object, change->why);
+    if (e == OK)
+        object->kind = OBJECT_BLOCKS;
+    else if (object->owned && object->durable == NULL)
+        ownership_share(object);
+    return e;
 }
 
 /* --- afterwards ------------------------------------------------------------------------------ */

@@ -95,6 +95,20 @@ enum err object_relax(struct object *object);
 bool object_pass(struct object *object, uint64_t len);
 enum err object_passed(struct object *object, enum err e);
 
+/* What a region becomes with the first request for blocks. */
+struct store_change {
+    bool make;        /* where there is none yet */
+    uint32_t size;    /* bytes of a block; with ERR_BLOCK_SIZE what the file has */
+    uint64_t now_ms;  /* since 1970 */
+    const char *node; /* who has the lock; NULL: says nothing */
+    char why[80];     /* with ERR_DAMAGED */
+    char owner[128];  /* with ERR_LOCKED, "": unknown */
+};
+
+/* object_become_store: a region is the block store that its file has, or is made, and the file ours
+ * alone. ERR_NOT_BLOCKS: the file has something else. It waits for the disk. */
+enum err object_become_store(struct object *object, struct store_change *change);
+
 /* The group of the journal that holds the last change; 0: of none. */
 uint64_t object_group(const struct object *object);
 struct journal *object_journal(const struct object *object);

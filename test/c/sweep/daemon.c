@@ -249,6 +249,7 @@ static enum err open_plain(const struct part *p, struct object *o, char why[QUEU
     case OBJECT_QUEUE: return queue_open(o, &side_limits, p->path, side_now.now_ms, why);
     case OBJECT_COUNTERS: return counter_count(&o->map, &o->count);
     case OBJECT_REGION:
+    case OBJECT_BLOCKS:
     case OBJECT_CLOSED: break;
     }
     return OK;
