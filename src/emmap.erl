@@ -60,6 +60,20 @@
 -export([read_counters/1]).
 -export([read_counters/2]).
 
+%% Blocks
+-export([init_block_storage/2]).
+-export([store_block/2]).
+-export([store_blocks/2]).
+-export([read_block/2]).
+-export([read_blocks/1]).
+-export([read_blocks/2]).
+-export([read_blocks/3]).
+-export([free_block/2]).
+-export([free_blocks/2]).
+-export([repair_block_storage/1]).
+-export([repair_block_storage/2]).
+-export([repair_block_storage/3]).
+
 %% Batches, casts, time limits
 -export([call/2]).
 -export([call/3]).
@@ -97,6 +111,7 @@
 -type position() :: non_neg_integer().
 -type int64() :: -16#8000000000000000..16#7fffffffffffffff.
 -type index() :: non_neg_integer().
+-type address() :: non_neg_integer().
 
 %% Regions.
 
@@ -330,6 +345,89 @@ read_counters(C) ->
 read_counters(C, Is) ->
     tagged(emmap_request:call(C, {read_counters, Is}), read_counters, [C, Is]).
 
+%% Blocks.
+
+%% @doc Makes a store of blocks of Size bytes, 1 to 16 MiB, of a region from offset 0 whose bytes are
+%% all 0; one that is there with this size is kept, with another it is `{error, {block_size, N}}',
+%% and `{error, {not_a, blocks}}' where there is something else.
+-spec init_block_storage(object(), pos_integer()) -> ok | {error, reason()}.
+init_block_storage(F, Size) ->
+    tagged(emmap_request:call(F, {init_block_storage, Size}), init_block_storage, [F, Size]).
+
+%% @doc Stores a block, which has the store's size, at the lowest free address; the file grows where
+%% there is none, or it is `{error, full}' with `fixed_size'. The address.
+-spec store_block(object(), iodata()) -> address() | {error, reason()}.
+store_block(F, Block) ->
+    untagged(emmap_request:call(F, {store_block, Block}), store_block, [F, Block]).
+
+%% @doc Stores all of the blocks, or none. Their addresses.
+-spec store_blocks(object(), [iodata()]) -> [address()] | {error, reason()}.
+store_blocks(F, Blocks) ->
+    untagged(emmap_request:call(F, {store_blocks, Blocks}), store_blocks, [F, Blocks]).
+
+%% @doc The block at an address, `eof' where there is none. What a power cut has torn is
+%% `{error, {corrupt, Address}}' until it is freed, or repair_block_storage/1 has been there.
+-spec read_block(object(), address()) -> binary() | eof | {error, reason()}.
+read_block(F, Address) ->
+    untagged(emmap_request:call(F, {read_block, Address}), read_block, [F, Address]).
+
+%% @doc The blocks at these addresses, `eof' for each that is not there; or all blocks of the store
+%% where no addresses are given: see read_blocks/1.
+-spec read_blocks(object(), [address()]) -> [binary() | eof] | {error, reason()}.
+read_blocks(F, Addresses) ->
+    untagged(emmap_request:call(F, {read_blocks, Addresses}), read_blocks, [F, Addresses]).
+
+%% @doc All blocks with their addresses, the highest first; without what is torn. They are read
+%% piece by piece, not in one instant.
+-spec read_blocks(object()) -> [{address(), binary()}] | {error, reason()}.
+read_blocks(F) ->
+    read_all(F, 0, []).
+
+%% @doc So many blocks at most from address Start on, the lowest first, and where to go on.
+-spec read_blocks(object(), address(), non_neg_integer()) ->
+          {[{address(), binary()}], address() | eof} | {error, reason()}.
+read_blocks(F, Start, Count) ->
+    case tagged(emmap_request:call(F, {read_blocks, Start, Count}), read_blocks, [F, Start, Count]) of
+        {ok, Blocks, Next} -> {Blocks, Next};
+        Error -> Error
+    end.
+
+%% @doc Frees an address; was there something?
+-spec free_block(object(), address()) -> boolean() | {error, reason()}.
+free_block(F, Address) ->
+    untagged(emmap_request:call(F, {free_block, Address}), free_block, [F, Address]).
+
+%% @doc The same for many.
+-spec free_blocks(object(), [address()]) -> [boolean()] | {error, reason()}.
+free_blocks(F, Addresses) ->
+    untagged(emmap_request:call(F, {free_blocks, Addresses}), free_blocks, [F, Addresses]).
+
+%% @doc Looks at all blocks: such as the store's map did not know any more are known again, torn ones
+%% are freed. After a power cut only there can be any.
+-spec repair_block_storage(object()) -> ok | {error, reason()}.
+repair_block_storage(F) ->
+    case repair_block_storage(F, []) of
+        {ok, _} -> ok;
+        Error -> Error
+    end.
+
+%% @doc The same for Count addresses from Start on; where to go on.
+-spec repair_block_storage(object(), address(), non_neg_integer()) ->
+          address() | eof | {error, reason()}.
+repair_block_storage(F, Start, Count) ->
+    case repair_block_storage(F, [{from, Start}, {count, Count}]) of
+        {ok, #{next := Next}} -> Next;
+        Error -> Error
+    end.
+
+%% @doc The same with options: what was found. `dry_run' changes nothing.
+-spec repair_block_storage(object(), [{from, address()} | {count, non_neg_integer()} | dry_run]) ->
+          {ok, #{blocks := non_neg_integer(), lost := non_neg_integer(), freed := non_neg_integer(),
+                 next := address() | eof}}
+        | {error, reason()}.
+repair_block_storage(F, Options) ->
+    tagged(emmap_request:call(F, {repair_block_storage, Options}), repair_block_storage, [F, Options]).
+
 %% Batches, casts, time limits.
 
 %% @doc The daemon's reply to a request as it is. `close' and `barrier' are no requests but the
@@ -463,6 +561,20 @@ tagged(Outcome, Function, Args) ->
 
 bare(Outcome, Function, Args) ->
     emmap_result:bare(Outcome, {?MODULE, Function, Args}).
+
+%% `{ok, Result}' is the result alone.
+untagged(Outcome, Function, Args) ->
+    case tagged(Outcome, Function, Args) of
+        {ok, Result} -> Result;
+        Other -> Other
+    end.
+
+read_all(F, Start, Later) ->
+    case read_blocks(F, Start, 1 bsl 20) of
+        {Blocks, eof} -> lists:reverse(Blocks, Later);
+        {Blocks, Next} -> read_all(F, Next, lists:reverse(Blocks, Later));
+        Error -> Error
+    end.
 
 as_it_is({ok, Reply}, _Function, _Args) -> Reply;
 as_it_is(Outcome, Function, Args) -> tagged(Outcome, Function, Args).

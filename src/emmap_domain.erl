@@ -52,6 +52,14 @@ of_object(patomic_cas, 4) -> [object, position, int64, int64];
 of_object(patomic_read_integer, 2) -> [object, position];
 of_object(update_counters, 2) -> [object, deltas];
 of_object(read_counters, 2) -> [object, indices];
+of_object(init_block_storage, 2) -> [object, positive];
+of_object(store_block, 2) -> [object, iodata];
+of_object(store_blocks, 2) -> [object, list];
+of_object(Function, 2) when Function =:= read_block; Function =:= free_block -> [object, natural];
+of_object(Function, 2) when Function =:= read_blocks; Function =:= free_blocks -> [object, indices];
+of_object(Function, 3) when Function =:= read_blocks; Function =:= repair_block_storage ->
+    [object, natural, natural];
+of_object(repair_block_storage, 2) -> [object, list];
 of_object(batch, 2) -> [object, requests];
 of_object(batch, 1) -> [requests];
 of_object(cast, 2) -> [handle, cast];

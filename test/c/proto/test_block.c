@@ -12,11 +12,6 @@ static struct host host;
 static struct peer peer;
 static uint64_t f;
 
-static void is(const char *seen, const char *expected)
-{
-    assert_string_equal(seen, expected);
-}
-
 static uint64_t open_file(const char *options)
 {
     return opened(ask(&peer, "{open,\"f\",0,0,%s}", options));
