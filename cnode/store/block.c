@@ -437,6 +437,24 @@ enum err block_find(struct object *o, uint32_t n, bool may_wait, uint64_t *addre
     return e;
 }
 
+/* Bits for which there are no slots yet: of a file that was cut by somebody. */
+static enum err clear_beyond(struct object *o)
+{
+    const struct blocks *b = o->blocks;
+    const uint64_t end = align_up(b->capacity + 1, BLOCK_SLOTS);
+    int64_t v;
+    if (group_at(b, b->capacity) + BLOCK_PAGE > o->map.size)
+        return OK;
+    enum err e = OK;
+    for (uint64_t w = b->capacity / BITS; e == OK && w * BITS < end; w++) {
+        const uint64_t keep = w * BITS < b->capacity ? ~beyond(b, w) : 0;
+        e = region_read_word(o, word_at(b, w * BITS), &v);
+        if (e == OK && ((uint64_t)v & ~keep) != 0)
+            e = region_word(o, word_at(b, w * BITS), WORD_AND, 0, (int64_t)keep, &v);
+    }
+    return e;
+}
+
 enum err block_grow(struct object *o, uint64_t most)
 {
     const struct blocks *b = o->blocks;
@@ -447,7 +465,9 @@ enum err block_grow(struct object *o, uint64_t most)
     uint64_t capacity = capacity_of(wanted, b->size);
     if (capacity == b->capacity)
         capacity++;
-    enum err e = object_resize(o, file_size_of(capacity, b->size));
+    enum err e = clear_beyond(o);
+    if (e == OK)
+        e = object_resize(o, file_size_of(capacity, b->size));
     return e == OK ? adopt(o) : e;
 }
 

@@ -257,6 +257,22 @@ static void a_piece_of_a_map_page_is_no_group(void **state)
     assert_int_equal(store.map.size, BLOCK_PAGE + group + BLOCK_PAGE + SLOT);
 }
 
+static void a_bit_without_a_slot_does_not_outlive_a_growth(void **state)
+{
+    (void)state;
+    open_store(200);
+    for (uint64_t n = 0; n < 200; n++)
+        put(n);
+    assert_int_equal(ftruncate(store.map.fd, (off_t)slot_at(70)), 0);
+    reopen();
+    assert_int_equal(block_used(&store), 70);
+    assert_int_equal(block_grow(&store, HUGE_MOST), OK);
+    assert_int_equal(block_used(&store), 70);
+    assert_int_equal(put(1000), 70);
+    is_there(69, 69);
+    is_there(70, 1000);
+}
+
 static void contact_puts_the_map_right(void **state)
 {
     (void)state;
@@ -416,6 +432,7 @@ int main(void)
         TEST(the_lowest_free_address_comes_first),
         TEST(slots_are_whole_and_the_file_grows_by_them),
         TEST(a_piece_of_a_map_page_is_no_group),
+        TEST(a_bit_without_a_slot_does_not_outlive_a_growth),
         TEST(contact_puts_the_map_right),
         TEST(what_is_torn_is_never_handed_out),
         TEST(repair_goes_by_the_slots),
