@@ -65,7 +65,7 @@ reopening(Kind, Options) ->
 is_for_each_opening(queue, Key) ->
     Key =:= owner;
 is_for_each_opening(_Kind, Key) ->
-    not lists:member(Key, [create, truncate, size, fit, fixed_size, chmod]).
+    not lists:member(Key, [create, truncate, size, fit, chmod]).
 
 on_wire({dead_letter, Name}, Names) when Name =/= none ->
     {dead_letter, emmap_name:to_wire(Name, Names)};

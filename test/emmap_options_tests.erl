@@ -38,7 +38,7 @@ the_daemon_is_not_told_which_it_is_test() ->
 opening_again_neither_makes_nor_sizes_a_file_test() ->
     Given = [create, {truncate, true}, {size, 5}, fit, fixed_size, {chmod, 8#600},
              write, {max_inc_size, 7}, {owner, self()}, {populate, false}],
-    ?assertEqual({ok, [write, {max_inc_size, 7}, {owner, self()}]},
+    ?assertEqual({ok, [fixed_size, write, {max_inc_size, 7}, {owner, self()}]},
                  emmap_options:reopening(region, Given)).
 
 what_ended_with_the_daemon_is_never_opened_again_test_() ->
