@@ -167,11 +167,12 @@ client(#{peer := Peer} = Node, Open) ->
 serve(Open, F) ->
     receive
         {From, Ref, reopen} ->
-            ok = emmap:close(F),
+            ok = closed(F),
+            New = Open(),
             From ! {Ref, ok},
-            serve(Open, Open());
+            serve(Open, New);
         {From, Ref, stop} ->
-            From ! {Ref, emmap:close(F)};
+            From ! {Ref, closed(F)};
         {From, Ref, Request} ->
             From ! {Ref, answer(F, Request)},
             serve(Open, F)
@@ -190,13 +191,20 @@ ask({_, Pid, Node}, Request) ->
 stop(Client) ->
     ok = ask(Client, stop).
 
-%% A daemon that was killed is there again soon.
+closed(F) ->
+    case emmap:close(F) of
+        {error, {nodedown, _}} -> ok;
+        Answer -> Answer
+    end.
+
+%% A daemon that was killed is there again soon. Nothing was under way when it was, so what went to
+%% it without an answer has not been done.
 answer(F, Request) ->
     try done(F, Request) of
-        {error, {not_connected, _}} -> answer(F, Request);
+        {error, {Lost, _}} when Lost =:= not_connected; Lost =:= nodedown -> answer(F, Request);
         Answer -> Answer
     catch
-        error:{not_connected, _} -> answer(F, Request)
+        error:{Lost, _} when Lost =:= not_connected; Lost =:= nodedown -> answer(F, Request)
     end.
 
 done(F, {store, [Block]}) -> emmap:store_block(F, Block);
