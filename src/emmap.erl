@@ -571,9 +571,9 @@ untagged(Outcome, Function, Args) ->
 
 read_all(F, Start, Later) ->
     case read_blocks(F, Start, 1 bsl 20) of
+        {error, _} = Error -> Error;
         {Blocks, eof} -> lists:reverse(Blocks, Later);
-        {Blocks, Next} -> read_all(F, Next, lists:reverse(Blocks, Later));
-        Error -> Error
+        {Blocks, Next} -> read_all(F, Next, lists:reverse(Blocks, Later))
     end.
 
 as_it_is({ok, Reply}, _Function, _Args) -> Reply;

@@ -372,6 +372,7 @@ a_batch_stores_and_reads(Config) ->
 all_blocks_are_listed_backwards(Config) ->
     at(Config, fun() ->
         {ok, F, _} = emmap:open("listed", 0, 0, [create, write]),
+        {error, {not_a, blocks}} = emmap:read_blocks(F),
         ok = emmap:init_block_storage(F, 1000),
         [] = emmap:read_blocks(F),
         Blocks = [<<N:8000>> || N <- lists:seq(0, 999)],
