@@ -7,6 +7,7 @@
 #include "proto/registry.h"
 #include "proto/reply.h"
 #include "proto/waiter.h"
+#include "store/block.h"
 
 /* So many of a kind at once, then others have their turn. */
 enum { AT_ONCE = 1000, KEEP = 65536 };
@@ -386,6 +387,30 @@ bool desk_is_used(const struct entry *e)
            move_is_under_way(e);
 }
 
+/* --- block stores ---------------------------------------------------------------------------- */
+
+static void run_walk(struct job *job)
+{
+    block_walk(&of_alone(job)->object);
+}
+
+/* A piece of the store is repaired; what waits in the line comes first. */
+static void walk(struct entry *e)
+{
+    if (e->held || e->first != NULL)
+        desk_tend_soon(e);
+    else
+        start_alone(e, run_walk, alone_ran);
+}
+
+/* --- all of it ------------------------------------------------------------------------------- */
+
+bool desk_has_work(const struct entry *e)
+{
+    return e->object.kind == OBJECT_QUEUE ||
+           block_walks(&e->object);
+}
+
 bool desk_is_under_way(const struct entry *e)
 {
     return e->object.kind == OBJECT_QUEUE && checkpoint_under_way(&e->object);
@@ -399,8 +424,6 @@ void desk_stall(struct entry *e)
     if (!e->desk.beside_runs)
         desk_tend_soon(e);
 }
-
-/* --- all of it ------------------------------------------------------------------------------- */
 
 bool desk_open(struct entry *e)
 {
@@ -416,6 +439,8 @@ void desk_tend(struct entry *e)
     struct desk *d = &e->desk;
     waiter_fail_closed(d);
     end_waits(e);
+    if (!e->busy && block_walks(&e->object))
+        walk(e);
     if (e->busy || e->object.kind != OBJECT_QUEUE) {
         schedule(e);
         return;

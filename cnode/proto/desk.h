@@ -1,5 +1,6 @@
 /* What an open queue has beside its line of requests: who waits for items, who has some, what is to
- * be done at a time, and its checkpoints. All on the loop. */
+ * be done at a time, and its checkpoints; and a block store, while it is repaired. All on the loop.
+ */
 #ifndef PROTO_DESK_H
 #define PROTO_DESK_H
 
@@ -57,6 +58,9 @@ bool desk_is_used(const struct entry *e);
 void desk_tend_soon(struct entry *e);
 void desk_tend_all(struct server *s);
 void desk_tend(struct entry *e);
+
+/* Is there more than requests? While no worker has the object. */
+bool desk_has_work(const struct entry *e);
 
 /* Is a checkpoint under way? What needs the object to itself then waits, first in its line: */
 bool desk_is_under_way(const struct entry *e);

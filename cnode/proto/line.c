@@ -325,7 +325,7 @@ void line_hold(struct entry *e)
 void line_go_on(struct entry *e)
 {
     e->held = false;
-    if (e->object.kind == OBJECT_QUEUE)
+    if (desk_has_work(e))
         desk_tend_soon(e);
     line_go(e);
 }
@@ -335,7 +335,7 @@ void line_go_on(struct entry *e)
 static void let_desk_go_on(struct entry *e)
 {
     e->held = false;
-    if (e->object.kind == OBJECT_QUEUE)
+    if (desk_has_work(e))
         desk_tend(e);
     line_go(e);
 }

@@ -7,6 +7,7 @@
 #include "store/region.h"
 #include "sys/guard.h"
 #include "sys/hash.h"
+#include "sys/log.h"
 #include "sys/os.h"
 
 /* Above the map, in memory: a bit for each word of the map says that all of its slots are used, a
@@ -15,7 +16,7 @@
 
 #define ALL UINT64_MAX
 
-enum { BITS = 64, LEVELS = 11, BULK = 256 << 10, AHEAD = 4096 };
+enum { BITS = 64, LEVELS = 11, BULK = 256 << 10, AHEAD = 4096, WALK = 1 << 20 };
 
 struct level {
     uint64_t *words;
@@ -29,6 +30,8 @@ struct blocks {
     uint64_t used;
     unsigned n_levels;
     struct level levels[LEVELS];
+    bool walks; /* the file was not closed in order */
+    struct block_repair walked;
 };
 
 /* --- places in the file ---------------------------------------------------------------------- */
@@ -296,6 +299,7 @@ enum err block_open(struct object *o, char why[BLOCK_WHY])
         return ERR_ENOMEM;
     o->blocks->size = h.block_size;
     o->blocks->seed = hash_bytes(0, h.uuid, sizeof h.uuid);
+    o->blocks->walks = o->unclean;
     e = adopt(o);
     if (e != OK)
         block_close(o);
@@ -594,4 +598,38 @@ enum err block_repair(struct object *o, uint64_t from, uint64_t count, bool dry,
     for (; e == OK && r->next < end; r->next += e == OK)
         e = repair_one(o, r->next, dry, r);
     return e;
+}
+
+/* --- after an unclean end -------------------------------------------------------------------- */
+
+bool block_walks(const struct object *o)
+{
+    return o->blocks != NULL && o->blocks->walks && object_writable(o) == OK;
+}
+
+static void tell(const struct object *o)
+{
+    const struct block_repair *all = &o->blocks->walked;
+    if (all->lost + all->freed > 0)
+        log_warning("\"%s\": it was not closed in order; of %" PRIu64 " blocks %" PRIu64
+                    " were not in its map, %" PRIu64 " torn ones are freed",
+                    o->name != NULL ? o->name : "", all->blocks, all->lost, all->freed);
+}
+
+void block_walk(struct object *o)
+{
+    struct blocks *b = o->blocks;
+    struct block_repair *all = &b->walked;
+    struct block_repair r;
+    const uint64_t slots = WALK / slot_size(b->size) + 1;
+    enum err e = block_repair(o, all->next, slots, false, &r);
+    *all = (struct block_repair){.blocks = all->blocks + r.blocks,
+                                 .lost = all->lost + r.lost,
+                                 .freed = all->freed + r.freed,
+                                 .next = r.next};
+    b->walks = e == OK && r.next < b->capacity;
+    if (e == OK && !b->walks) {
+        tell(o);
+        o->unclean = false;
+    }
 }

@@ -67,4 +67,9 @@ struct block_repair {
 enum err block_repair(struct object *o, uint64_t from, uint64_t count, bool dry,
                       struct block_repair *r);
 
+/* block_walks: was the store not closed in order, and is there a part of it that has not been
+ * repaired since? block_walk repairs the next piece. It waits for the disk. */
+bool block_walks(const struct object *o);
+void block_walk(struct object *o);
+
 #endif

@@ -355,14 +355,23 @@ static enum err join(struct object *object, struct opening *o)
     return journal_join(o->journal, object, o->path, o->owner);
 }
 
+static enum err own(struct object *object, struct opening *o)
+{
+    if (object->owned)
+        return OK;
+    enum err e = ownership_lock(o, true);
+    object->owned = o->owned;
+    object->unclean |= o->unclean;
+    return e;
+}
+
 /* Another program's stores would be undone by a replay. */
 static enum err lock_alone(struct object *object, struct opening *o)
 {
     const int fd = o->fd;
     o->fd = object->map.fd;
-    enum err e = ownership_lock(o, true);
+    enum err e = own(object, o);
     o->fd = fd;
-    object->owned |= o->owned;
     return e;
 }
 
@@ -420,6 +429,7 @@ static enum err attach_new(struct object *object, struct opening *o)
     enum err e = map_file(object, o);
     object->kind = o->kind; /* by name it is known only now */
     object->owned = o->owned;
+    object->unclean = o->unclean;
     if (e == OK && o->sharing != MAP_MEMORY)
         object->name = strdup(o->path);
     if (e == OK)
@@ -464,12 +474,13 @@ static enum err settle_again(struct object *object, struct opening *o)
         object->failed |= failed;
     if (e == OK && o->kind == OBJECT_COUNTERS)
         object->kind = OBJECT_COUNTERS;
+    object->unclean |= failed;
     if (object->blocks != NULL && (failed || o->truncate || !block_fits(object)))
         forget_store(object);
     return e == OK ? become_durable(object, o) : e;
 }
 
-/* The descriptor that had the lock goes. */
+/* The descriptor that had the lock goes. A store that can be changed has to be ours alone. */
 static enum err allow_writes(struct object *object, struct opening *o)
 {
     const int fd = o->fd;
@@ -477,6 +488,8 @@ static enum err allow_writes(struct object *object, struct opening *o)
     if (e != OK)
         return e;
     o->fd = -1;
+    if (object->blocks != NULL)
+        forget_store(object);
     return map_allow_writes(&object->map, fd);
 }
 
@@ -518,11 +531,12 @@ enum err object_attach(struct object *object, struct opening *o)
 static enum err lock_store(struct object *object, struct store_change *change)
 {
     struct opening o = {.fd = object->map.fd, .sharing = object->map.sharing, .node = change->node};
-    if (!object->map.writable || object->owned || o.sharing != MAP_OF_FILE)
+    if (!object->map.writable || o.sharing != MAP_OF_FILE)
         return OK;
-    enum err e = ownership_lock(&o, true);
+    enum err e = own(object, &o);
     memcpy(change->owner, o.owner, sizeof change->owner);
-    object->owned |= o.owned;
+    if (e == OK && object->owned && os.sync_all(object->map.fd) != 0)
+        return object_sync_failed(object); /* the attribute comes to the disk before any block */
     return e;
 }
 
@@ -544,11 +558,22 @@ enum err object_become_store(struct object *object, struct store_change *change)
 
 /* --- afterwards ------------------------------------------------------------------------------ */
 
+/* Only what is on the disk, and known to be whole, has come to an orderly end: else the attribute
+ * stays, for the next who opens it. */
+static void close_store(struct object *object)
+{
+    const bool whole = object_writable(object) == OK && !object->unclean &&
+                       (object->durable != NULL || map_sync(&object->map) == OK);
+    object->owned &= whole;
+    block_close(object);
+}
+
 void object_close(struct object *object)
 {
     if (object->queue != NULL)
         queue_close(object);
-    block_close(object);
+    if (object->blocks != NULL)
+        close_store(object);
     if (object->durable != NULL)
         (void)journal_leave(object);
     ownership_end(object);

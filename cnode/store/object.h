@@ -24,6 +24,7 @@ struct object {
     dev_t dev; /* of a file that is mapped for all; else 0, 0 */
     ino_t ino;
     bool owned;              /* the file's attribute names us */
+    bool unclean;            /* and it named somebody else, who did not close the file */
     char *name;              /* for the log; NULL: none */
     atomic_bool failed;      /* a page or a sync failed: read-only until the next opening */
     bool cannot_grow;        /* and the log has told so */
@@ -64,6 +65,7 @@ struct opening {
     char why[160];        /* with ERR_DAMAGED */
     char owner[128];      /* with ERR_LOCKED: who holds the file, or the journal; "": unknown */
     bool owned;           /* the lock is exclusive, and the file's attribute tells whose */
+    bool unclean;         /* and told of somebody before, who did not close the file */
     char needs[PATH_MAX]; /* with ERR_NEEDS_JOURNAL: which */
 };
 

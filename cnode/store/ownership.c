@@ -55,6 +55,7 @@ static void read_owner(struct opening *o)
 static void write_owner(struct opening *o)
 {
     char text[sizeof o->owner];
+    o->unclean = os.get_attribute(o->fd, attribute, text, sizeof text) > 0;
     const int n = snprintf(text, sizeof text, "%s %d", o->node, (int)getpid());
     o->owned = n < (int)sizeof text && os.set_attribute(o->fd, attribute, text, (size_t)n) == 0;
 }

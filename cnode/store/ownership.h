@@ -11,7 +11,8 @@
 enum err ownership_check(const struct paths *paths, const struct opening *o);
 
 /* ownership_lock locks the file, exclusively or shared; who has it exclusively is told to others by
- * an attribute. ERR_LOCKED: `owner` is set, "" where nobody knows. */
+ * an attribute; one that is still there is of somebody who did not come to take it back
+ * (`unclean`). ERR_LOCKED: `owner` is set, "" where nobody knows. */
 enum err ownership_lock(struct opening *o, bool alone);
 
 /* ownership_share: the lock is a shared one from here on. */
