@@ -403,13 +403,11 @@ free_blocks(F, Addresses) ->
     untagged(emmap_request:call(F, {free_blocks, Addresses}), free_blocks, [F, Addresses]).
 
 %% @doc Looks at all blocks: such as the store's map did not know any more are known again, torn ones
-%% are freed. After a power cut only there can be any.
+%% are freed. After a power cut only there can be any. It is done piece by piece, other requests come
+%% between.
 -spec repair_block_storage(object()) -> ok | {error, reason()}.
 repair_block_storage(F) ->
-    case repair_block_storage(F, []) of
-        {ok, _} -> ok;
-        Error -> Error
-    end.
+    repair_from(F, 0).
 
 %% @doc The same for Count addresses from Start on; where to go on.
 -spec repair_block_storage(object(), address(), non_neg_integer()) ->
@@ -420,9 +418,11 @@ repair_block_storage(F, Start, Count) ->
         Error -> Error
     end.
 
-%% @doc The same with options: what was found. `dry_run' changes nothing.
+%% @doc The same with options: how many blocks are whole, which are torn, how many of these were
+%% freed, and where to go on: after Count addresses, 1000 torn ones or 64 MiB. `dry_run' changes
+%% nothing.
 -spec repair_block_storage(object(), [{from, address()} | {count, non_neg_integer()} | dry_run]) ->
-          {ok, #{blocks := non_neg_integer(), lost := non_neg_integer(), freed := non_neg_integer(),
+          {ok, #{blocks := non_neg_integer(), lost := [address()], freed := non_neg_integer(),
                  next := address() | eof}}
         | {error, reason()}.
 repair_block_storage(F, Options) ->
@@ -567,6 +567,13 @@ untagged(Outcome, Function, Args) ->
     case tagged(Outcome, Function, Args) of
         {ok, Result} -> Result;
         Other -> Other
+    end.
+
+repair_from(F, Start) ->
+    case repair_block_storage(F, [{from, Start}]) of
+        {ok, #{next := eof}} -> ok;
+        {ok, #{next := Next}} -> repair_from(F, Next);
+        Error -> Error
     end.
 
 read_all(F, Start, Later) ->

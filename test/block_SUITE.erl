@@ -27,7 +27,7 @@ groups() ->
        a_damaged_header_is_told, a_cut_file_is_an_error, processes_share_a_store,
        a_durable_store_says_so, info_tells_the_kind, a_batch_stores_and_reads])
         ++ [{wrapper_only, [], [all_blocks_are_listed_backwards, repair_has_three_forms,
-                                a_cast_stores_too]}].
+                                a_cast_stores_too, after_a_kill_it_is_repaired]}].
 
 init_per_suite(Config) ->
     emmap_face:start(Config).
@@ -271,15 +271,15 @@ a_torn_block_is_told_and_repaired(Config) ->
         {error, {corrupt, 1}} = Do(read_block, [F, 1]),
         {error, {corrupt, 1}} = Do(read_blocks, [F, [0, 1, 2]]),
         {[{0, _}, {2, _}], eof} = Do(read_blocks, [F, 0, 10]),
-        #{blocks := 2, lost := 0, freed := 1, next := eof} = Do(repair_block_storage, [F, [dry_run]]),
+        #{blocks := 2, lost := [1], freed := 0, next := eof} = Do(repair_block_storage, [F, [dry_run]]),
         {error, {corrupt, 1}} = Do(read_block, [F, 1]),
-        #{blocks := 1, lost := 0, freed := 0, next := 1} =
+        #{blocks := 1, lost := [], freed := 0, next := 1} =
             Do(repair_block_storage, [F, [{from, 0}, {count, 1}]]),
-        #{blocks := 1, lost := 0, freed := 1, next := eof} =
+        #{blocks := 1, lost := [1], freed := 1, next := eof} =
             Do(repair_block_storage, [F, [{from, 1}]]),
         eof = Do(read_block, [F, 1]),
         ok = overwrite(filename:join(Dir, File), ?PAGE, <<0>>), % the map forgets them
-        #{blocks := 2, lost := 2, freed := 0} = Do(repair_block_storage, [F, []]),
+        #{blocks := 2, lost := [], freed := 0} = Do(repair_block_storage, [F, []]),
         1 = Do(store_block, [F, block(7)])
     end).
 
@@ -314,6 +314,34 @@ a_cut_file_is_an_error(Config) ->
         0 = Do(store_block, [G, block(0)])
     end).
 
+%% In the background, from the first request on.
+after_a_kill_it_is_repaired(Config) ->
+    #{node := D} = Daemon = emmap_test:start_daemon(Config, #{}),
+    Store = fun(Name) ->
+        {ok, _, _} = emmap_queue_face:call(D, {open, Name, 0, 0, [create, write]}),
+        ok = emmap_queue_face:call(D, {init_block_storage, Name, ?SIZE}),
+        {ok, _} = emmap_queue_face:call(D, {store_blocks, Name, [block(N) || N <- lists:seq(0, 99999)]}),
+        ok
+    end,
+    Client = ?config(client, Config),
+    ok = emmap_test:on(Client, fun() -> Store("walked") end),
+    ok = emmap_test:kill_daemon(Daemon),
+    #{data_dir := Dir} = Again = emmap_test:restart_daemon(Daemon),
+    Path = filename:join(Dir, "walked"),
+    ok = overwrite(Path, ?PAGE, <<0>>), % the map forgets eight
+    ok = overwrite(Path, 2 * ?PAGE + 20000 * ?SLOT + 8, <<"torn">>),
+    emmap_test:on(Client, fun() ->
+        true = block(99999) =:= element(2, emmap_queue_face:call(D, {read_block, "walked", 99999})),
+        emmap_test:until(fun() ->
+            #{blocks := Blocks} = emmap_queue_face:call(D, {info, "walked"}),
+            Blocks =:= 99999
+        end),
+        eof = emmap_queue_face:call(D, {read_block, "walked", 20000}),
+        ok
+    end),
+    _ = emmap_test:stop_daemon(Again),
+    ok.
+
 %%% Together.
 
 processes_share_a_store(Config) ->
@@ -332,7 +360,7 @@ processes_share_a_store(Config) ->
              end || _ <- lists:seq(1, 300)]
         end,
         _ = emmap_test:in_parallel(lists:duplicate(4, Work)),
-        #{lost := 0, freed := 0, blocks := N} = Do(repair_block_storage, [F, []]),
+        #{lost := [], freed := 0, blocks := N} = Do(repair_block_storage, [F, []]),
         {All, eof} = Do(read_blocks, [F, 0, 10000]),
         N = length(All)
     end).
@@ -351,7 +379,10 @@ a_durable_store_says_so(Config) ->
 info_tells_the_kind(Config) ->
     in(Config, ?FUNCTION_NAME, fun(Do, File) ->
         F = store(Do, File),
-        #{kind := blocks} = Do(info, [F])
+        [0, 1, 2] = Do(store_blocks, [F, [block(N) || N <- [0, 1, 2]]]),
+        true = Do(free_block, [F, 1]),
+        #{kind := blocks, block_size := ?SIZE, blocks := 2, free := Free} = Do(info, [F]),
+        true = Free >= 1
     end).
 
 a_batch_stores_and_reads(Config) ->

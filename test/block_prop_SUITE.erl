@@ -147,7 +147,7 @@ expected({list, Start, Count}, _, _, Model) ->
 expected(list_all, _, _, Model) ->
     {expected_all(Model), Model};
 expected(repair, _, _, Model) ->
-    {#{blocks => maps:size(Model), lost => 0, freed => 0, next => eof}, Model}.
+    {#{blocks => maps:size(Model), lost => [], freed => 0, next => eof}, Model}.
 
 expected_all(Model) ->
     lists:reverse(lists:sort(maps:to_list(Model))).

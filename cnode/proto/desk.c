@@ -407,8 +407,7 @@ static void walk(struct entry *e)
 
 bool desk_has_work(const struct entry *e)
 {
-    return e->object.kind == OBJECT_QUEUE ||
-           block_walks(&e->object);
+    return e->object.kind == OBJECT_QUEUE || block_walks(&e->object);
 }
 
 bool desk_is_under_way(const struct entry *e)

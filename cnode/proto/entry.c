@@ -2,6 +2,7 @@
 
 #include "proto/held.h"
 #include "proto/registry.h"
+#include "store/block.h"
 #include "sys/log.h"
 
 struct entry *entry_new(struct server *s, const char *path)
@@ -113,6 +114,11 @@ void entry_look(struct entry *e)
     e->seen.count = e->object.count;
     e->seen.read_only = object_writable(&e->object) != OK;
     e->seen.durable = e->object.durable != NULL;
+    if (e->object.kind == OBJECT_BLOCKS) {
+        e->seen.block_size = block_size(&e->object);
+        e->seen.blocks = block_used(&e->object);
+        e->seen.free = block_capacity(&e->object) - e->seen.blocks;
+    }
     if (e->object.kind != OBJECT_QUEUE)
         return;
     queue_look(&e->object, &e->seen.queue);

@@ -56,6 +56,7 @@ struct entry {
         enum object_kind kind;
         enum object_kind was; /* when it was open last */
         uint64_t size, count;
+        uint64_t block_size, blocks, free; /* of a block store */
         bool read_only;
         bool durable;
         struct queue_info queue;

@@ -34,6 +34,7 @@ struct object_figures {
     const struct stats *stats;
     uint64_t ops, size, count, handles, waiting, in_flight, idle_ms, read_only;
     uint64_t detached;
+    uint64_t block_size, blocks, free;              /* of a block store */
     uint64_t queue_waiting, subscribers, oldest_ms; /* of a queue */
     struct queue_info queue;
 };

@@ -107,6 +107,12 @@ static const struct family queue_families[] = {
     {"emmap_queue_dead_total", "counter", "Items delivered too often.", COUNT, FIGURE(object_figures, queue.dead)},
     {"emmap_queue_damaged_total", "counter", "Records passed over.", COUNT, FIGURE(object_figures, queue.damaged)},
 };
+
+static const struct family blocks_families[] = {
+    {"emmap_blocks_block_size_bytes", "gauge", "Bytes of a block.", COUNT, FIGURE(object_figures, block_size)},
+    {"emmap_blocks_stored", "gauge", "Blocks that are there.", COUNT, FIGURE(object_figures, blocks)},
+    {"emmap_blocks_free", "gauge", "Blocks that there is room for in the file.", COUNT, FIGURE(object_figures, free)},
+};
 /* clang-format on */
 
 #define LENGTH(array) (sizeof(array) / sizeof(array)[0])
@@ -176,8 +182,8 @@ struct sheet {
     struct client_figures clients[CLIENTS_MOST];
     struct object_figures objects[OBJECTS_MOST];
     struct subject of_kinds[FIGURES_KINDS], of_clients[CLIENTS_MOST], of_objects[OBJECTS_MOST];
-    struct subject of_queues[OBJECTS_MOST];
-    size_t n_kinds, n_clients, n_objects, n_queues;
+    struct subject of_queues[OBJECTS_MOST], of_blocks[OBJECTS_MOST];
+    size_t n_kinds, n_clients, n_objects, n_queues, n_blocks;
     size_t all_clients, all_objects;
 };
 
@@ -244,19 +250,25 @@ static void add_object(struct sheet *s, struct entry *e)
 {
     const size_t begin = s->labels.len;
     const bool queue = e->seen.kind == OBJECT_QUEUE;
+    const bool blocks = e->seen.kind == OBJECT_BLOCKS;
     s->all_objects++;
     if (s->n_objects == OBJECTS_MOST || !has_own_name(e))
         return;
     prom_label(&s->labels, begin, "object", span_text(e->path));
     prom_label(&s->labels, begin, "kind", span_text(entry_kind_name(e->seen.kind)));
     if (!admit(s, begin,
-               LENGTH(object_families) + PROM_HISTOGRAM + (queue ? LENGTH(queue_families) : 0)))
+               LENGTH(object_families) + PROM_HISTOGRAM +
+                   (queue    ? LENGTH(queue_families)
+                    : blocks ? LENGTH(blocks_families)
+                             : 0)))
         return;
     struct object_figures *f = &s->objects[s->n_objects];
     figures_of_object(e, f);
     s->of_objects[s->n_objects++] = label_all(s, begin, f, f->stats);
     if (queue)
         s->of_queues[s->n_queues++] = label_all(s, begin, f, f->stats);
+    if (blocks)
+        s->of_blocks[s->n_blocks++] = label_all(s, begin, f, f->stats);
 }
 
 static void add_objects(struct sheet *s, const struct server *server)
@@ -334,10 +346,12 @@ static void put_objects(struct buf *out, const struct sheet *s)
 {
     const struct group objects = {&s->labels, s->of_objects, s->n_objects};
     const struct group queues = {&s->labels, s->of_queues, s->n_queues};
+    const struct group blocks = {&s->labels, s->of_blocks, s->n_blocks};
     put_left_out(out, "objects", s->n_objects, s->all_objects);
     put_families(out, object_families, LENGTH(object_families), &objects);
     put_histograms(out, "emmap_object_request_duration_seconds", &objects);
     put_families(out, queue_families, LENGTH(queue_families), &queues);
+    put_families(out, blocks_families, LENGTH(blocks_families), &blocks);
 }
 
 enum err op_metrics(struct call *c)

@@ -178,15 +178,22 @@ static void reply_queue(struct buf *out, const struct entry *e, const struct obj
     reply_key_name(out, "dead_letter", o->dead_letter);
 }
 
-enum { KEYS = 16, KEYS_OF_COUNTERS = 1, KEYS_OF_QUEUE = 27 };
+static int keys_of(enum object_kind kind)
+{
+    enum { OF_ALL = 16, OF_COUNTERS = 1, OF_BLOCKS = 3, OF_QUEUE = 27 };
+    switch (kind) {
+    case OBJECT_COUNTERS: return OF_ALL + OF_COUNTERS;
+    case OBJECT_BLOCKS: return OF_ALL + OF_BLOCKS;
+    case OBJECT_QUEUE: return OF_ALL + OF_QUEUE;
+    default: return OF_ALL;
+    }
+}
 
 static void reply_object(struct buf *out, struct entry *e)
 {
     struct object_figures f;
     figures_of_object(e, &f);
-    const bool counters = f.kind == OBJECT_COUNTERS;
-    const bool queue = f.kind == OBJECT_QUEUE;
-    reply_map(out, KEYS + (counters ? KEYS_OF_COUNTERS : queue ? KEYS_OF_QUEUE : 0));
+    reply_map(out, keys_of(f.kind));
     reply_key_text(out, "name", f.name);
     reply_key_atom(out, "kind", entry_kind_name(f.kind));
     reply_key_uint64(out, "size", f.size);
@@ -203,9 +210,14 @@ static void reply_object(struct buf *out, struct entry *e)
     reply_key_uint64(out, "idle_ms", f.idle_ms);
     reply_key_atom(out, "read_only", f.read_only ? "true" : "false");
     reply_key_atom(out, "detached", f.detached ? "true" : "false");
-    if (counters)
+    if (f.kind == OBJECT_COUNTERS)
         reply_key_uint64(out, "count", f.count);
-    if (queue)
+    if (f.kind == OBJECT_BLOCKS) {
+        reply_key_uint64(out, "block_size", f.block_size);
+        reply_key_uint64(out, "blocks", f.blocks);
+        reply_key_uint64(out, "free", f.free);
+    }
+    if (f.kind == OBJECT_QUEUE)
         reply_queue(out, e, &f);
 }
 

@@ -405,8 +405,12 @@ enum err op_repair_block_storage(struct call *c)
     reply_ok(c->out);
     reply_map(c->out, 4);
     reply_key_uint64(c->out, "blocks", r.blocks);
-    reply_key_uint64(c->out, "lost", r.lost);
-    reply_key_uint64(c->out, "freed", r.freed);
+    reply_atom(c->out, "lost");
+    reply_list(c->out, (uint32_t)r.torn);
+    for (uint64_t i = 0; i < r.torn; i++)
+        reply_uint64(c->out, r.lost[i]);
+    reply_nil(c->out);
+    reply_key_uint64(c->out, "freed", o.dry ? 0 : r.torn);
     reply_atom(c->out, "next");
     if (r.next < block_capacity(c->object))
         reply_uint64(c->out, r.next);

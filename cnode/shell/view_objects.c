@@ -236,6 +236,16 @@ static void put_counters(struct view *v, struct span info)
     put_part(v, "%" PRIu64 " x 64 bit", map_number(info, "count"));
 }
 
+static void put_blocks(struct view *v, struct span info)
+{
+    char text[UNITS_TEXT];
+    print_text(v->out, "blocks    ");
+    put_part(v, "%" PRIu64 " of %" PRIu64 " bytes", map_number(info, "blocks"),
+             map_number(info, "block_size"));
+    put_part(v, "%" PRIu64 " free", map_number(info, "free"));
+    put_part(v, "%s", units_bytes(text, map_number(info, "size")));
+}
+
 static void put_region(struct view *v, struct span info)
 {
     char text[UNITS_TEXT];
@@ -304,6 +314,8 @@ void view_object(struct view *v, struct span reply)
         put_queue(v, reply);
     else if (map_is(reply, "kind", "counters"))
         put_counters(v, reply);
+    else if (map_is(reply, "kind", "blocks"))
+        put_blocks(v, reply);
     else
         put_region(v, reply);
     if (!map_is(reply, "durability", "default"))

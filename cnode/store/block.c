@@ -16,7 +16,7 @@
 
 #define ALL UINT64_MAX
 
-enum { BITS = 64, LEVELS = 11, BULK = 256 << 10, AHEAD = 4096, WALK = 1 << 20 };
+enum { BITS = 64, LEVELS = 11, BULK = 256 << 10, AHEAD = 4096, WALK = 1 << 20, REPAIR = 64 << 20 };
 
 struct level {
     uint64_t *words;
@@ -31,7 +31,8 @@ struct blocks {
     unsigned n_levels;
     struct level levels[LEVELS];
     bool walks; /* the file was not closed in order */
-    struct block_repair walked;
+    uint64_t walked;
+    uint64_t unknown, torn; /* what was met on the way */
 };
 
 /* --- places in the file ---------------------------------------------------------------------- */
@@ -582,8 +583,9 @@ static enum err repair_one(struct object *o, uint64_t a, bool dry, struct block_
     if (e != OK)
         return e;
     r->blocks += l.state == WHOLE;
-    r->lost += l.state == WHOLE && !set;
-    r->freed += l.state == TORN;
+    r->unknown += l.state == WHOLE && !set;
+    if (l.state == TORN)
+        r->lost[r->torn++] = a;
     return OK;
 }
 
@@ -592,10 +594,13 @@ enum err block_repair(struct object *o, uint64_t from, uint64_t count, bool dry,
 {
     const uint64_t capacity = o->blocks->capacity;
     const uint64_t begin = from < capacity ? from : capacity;
-    const uint64_t end = count < capacity - begin ? begin + count : capacity;
+    const uint64_t at_once = REPAIR / slot_size(o->blocks->size) + 1;
+    const uint64_t wanted = count < at_once ? count : at_once;
+    const uint64_t end = wanted < capacity - begin ? begin + wanted : capacity;
+    const uint64_t most = sizeof r->lost / sizeof r->lost[0];
     *r = (struct block_repair){.next = begin};
     enum err e = dry ? OK : object_writable(o);
-    for (; e == OK && r->next < end; r->next += e == OK)
+    for (; e == OK && r->next < end && r->torn < most; r->next += e == OK)
         e = repair_one(o, r->next, dry, r);
     return e;
 }
@@ -609,24 +614,22 @@ bool block_walks(const struct object *o)
 
 static void tell(const struct object *o)
 {
-    const struct block_repair *all = &o->blocks->walked;
-    if (all->lost + all->freed > 0)
-        log_warning("\"%s\": it was not closed in order; of %" PRIu64 " blocks %" PRIu64
-                    " were not in its map, %" PRIu64 " torn ones are freed",
-                    o->name != NULL ? o->name : "", all->blocks, all->lost, all->freed);
+    const struct blocks *b = o->blocks;
+    if (b->unknown + b->torn > 0)
+        log_warning("\"%s\": it was not closed in order; %" PRIu64
+                    " blocks were not in its map, %" PRIu64 " torn ones are freed",
+                    o->name != NULL ? o->name : "", b->unknown, b->torn);
 }
 
 void block_walk(struct object *o)
 {
     struct blocks *b = o->blocks;
-    struct block_repair *all = &b->walked;
     struct block_repair r;
     const uint64_t slots = WALK / slot_size(b->size) + 1;
-    enum err e = block_repair(o, all->next, slots, false, &r);
-    *all = (struct block_repair){.blocks = all->blocks + r.blocks,
-                                 .lost = all->lost + r.lost,
-                                 .freed = all->freed + r.freed,
-                                 .next = r.next};
+    enum err e = block_repair(o, b->walked, slots, false, &r);
+    b->walked = r.next;
+    b->unknown += r.unknown;
+    b->torn += r.torn;
     b->walks = e == OK && r.next < b->capacity;
     if (e == OK && !b->walks) {
         tell(o);

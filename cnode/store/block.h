@@ -55,15 +55,18 @@ enum err block_free(struct object *o, uint64_t a, bool may_wait, bool *freed);
  * the capacity. */
 enum err block_next(struct object *o, uint64_t from, bool may_wait, uint64_t *a, bool *found);
 
-/* What a repair has met in the slots from one to another: whole blocks, of these such as the map
- * did not know, and torn ones, which are free then. */
+/* What a repair has met in the slots from one to another. */
 struct block_repair {
-    uint64_t blocks, lost, freed;
-    uint64_t next; /* where to go on, or the capacity */
+    uint64_t blocks;  /* whole ones */
+    uint64_t unknown; /* of these, those that the map did not know */
+    uint64_t torn;
+    uint64_t next;       /* where to go on, or the capacity */
+    uint64_t lost[1000]; /* addresses of the torn ones; it ends where there are more */
 };
 
 /* block_repair looks at so many slots and, unless it is a dry run, puts the map right and frees
- * what is torn. It waits for the disk. Errors: what was repaired so far stands in r. */
+ * what is torn; at most 64 MiB of them. It waits for the disk. Errors: what was repaired so far
+ * stands in r. */
 enum err block_repair(struct object *o, uint64_t from, uint64_t count, bool dry,
                       struct block_repair *r);
 

@@ -176,11 +176,11 @@ static void what_is_harmed_is_told(void **state)
     is(ask(&peer, "{read_blocks,%" PRIu64 ",0,10}", f),
        "{ok,[{0,<<\"abcd\">>},{2,<<\"ijkl\">>}],eof}");
     is(ask(&peer, "{repair_block_storage,%" PRIu64 ",[dry_run]}", f),
-       "{ok,#{blocks=>2,lost=>0,freed=>1,next=>eof}}");
+       "{ok,#{blocks=>2,lost=>[1],freed=>0,next=>eof}}");
     is(ask(&peer, "{repair_block_storage,%" PRIu64 ",[{from,0},{count,1}]}", f),
-       "{ok,#{blocks=>1,lost=>0,freed=>0,next=>1}}");
+       "{ok,#{blocks=>1,lost=>[],freed=>0,next=>1}}");
     is(ask(&peer, "{repair_block_storage,%" PRIu64 ",[{from,1}]}", f),
-       "{ok,#{blocks=>1,lost=>0,freed=>1,next=>eof}}");
+       "{ok,#{blocks=>1,lost=>[1],freed=>1,next=>eof}}");
     is(ask(&peer, "{read_block,%" PRIu64 ",1}", f), "eof");
     is(ask(&peer, "{close,%" PRIu64 "}", f), "ok");
     overwrite(12, "X", 1);

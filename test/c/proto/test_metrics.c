@@ -388,6 +388,18 @@ static void a_closed_handle_is_an_error_of_who_waits(void **state)
     is(ask(&peer, "{close,%" PRIu64 "}", kept), "ok");
 }
 
+static void block_stores_have_their_gauges(void **state)
+{
+    (void)state;
+    const uint64_t f = opened(ask(&peer, "{open,\"b\",0,16384,[create,read,write]}"));
+    is(ask(&peer, "{init_block_storage,%" PRIu64 ",3}", f), "ok");
+    is(ask(&peer, "{store_blocks,%" PRIu64 ",[\"abc\",\"def\"]}", f), "{ok,[0,1]}");
+    scrape();
+    object_has("blocks_block_size_bytes", "b", "blocks", "3");
+    object_has("blocks_stored", "b", "blocks", "2");
+    object_has("blocks_free", "b", "blocks", "510");
+}
+
 static void queues_have_their_gauges(void **state)
 {
     (void)state;
@@ -620,6 +632,7 @@ int main(void)
         TEST(late_answers_are_counted),
         TEST(a_closed_handle_is_an_error_of_who_waits),
         TEST(queues_have_their_gauges),
+        TEST(block_stores_have_their_gauges),
         TEST(what_a_worker_is_at_is_in_flight),
         TEST(histograms_add_up),
         TEST(names_are_escaped),

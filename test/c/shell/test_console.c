@@ -194,6 +194,11 @@ static void the_daemon_and_its_objects_are_told(void **state)
     assert_memory_equal(text, "region    4 KiB, 0 B written, ", 30);
     text = type(&t, "info(\"orders\").");
     assert_memory_equal(text, "queue     2 items, 2 ready, ", 28);
+    opened(ask(&p, "{open,\"users\",0,16384,[create,read,write]}"));
+    assert_string_equal(ask(&p, "{init_block_storage,\"users\",3}"), "ok");
+    assert_string_equal(ask(&p, "{store_blocks,\"users\",[\"abc\",\"def\"]}"), "{ok,[0,1]}");
+    text = type(&t, "info(\"users\").");
+    assert_memory_equal(text, "blocks    2 of 3 bytes, 510 free, 16 KiB, ", 42);
     text = type(&t, "list().");
     assert_memory_equal(text, "NAME    KIND ", 13);
     assert_non_null(strstr(text, "\nhits    counters "));

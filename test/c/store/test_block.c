@@ -339,23 +339,45 @@ static void repair_goes_by_the_slots(void **state)
     const uint64_t used = block_used(&store);
     assert_int_equal(block_repair(&store, 0, UINT64_MAX, true, &r), OK);
     assert_int_equal(r.blocks, MANY - 3);
-    assert_int_equal(r.lost, 2);
-    assert_int_equal(r.freed, 2);
+    assert_int_equal(r.unknown, 2);
+    assert_int_equal(r.torn, 2);
+    assert_int_equal(r.lost[0], 7);
+    assert_int_equal(r.lost[1], BLOCK_SLOTS + 2);
     assert_int_equal(r.next, block_capacity(&store));
     assert_int_equal(block_used(&store), used);
     assert_int_equal(block_read(&store, 7, true, seen, &there), ERR_CORRUPT);
     assert_int_equal(block_repair(&store, 0, 7, false, &r), OK);
-    assert_int_equal(r.lost, 1);
+    assert_int_equal(r.unknown, 1);
     assert_int_equal(r.next, 7);
     assert_int_equal(block_repair(&store, r.next, UINT64_MAX, false, &r), OK);
-    assert_int_equal(r.lost, 1);
-    assert_int_equal(r.freed, 2);
+    assert_int_equal(r.unknown, 1);
+    assert_int_equal(r.torn, 2);
     assert_int_equal(block_used(&store), MANY - 3);
     is_none(7);
     is_there(BLOCK_SLOTS + 1, BLOCK_SLOTS + 1);
     assert_int_equal(block_repair(&store, UINT64_MAX, UINT64_MAX, false, &r), OK);
     assert_int_equal(r.next, block_capacity(&store));
     assert_int_equal(r.blocks, 0);
+}
+
+static void so_many_torn_ones_end_a_repair(void **state)
+{
+    (void)state;
+    enum { MANY = 2500 };
+    struct block_repair r;
+    open_store(MANY);
+    for (uint64_t i = 0; i < MANY; i++)
+        put(1);
+    for (uint64_t i = 0; i < MANY; i++)
+        tear(i);
+    uint64_t next = 0;
+    for (uint64_t pieces = 0; pieces < 3; pieces++, next = r.next) {
+        assert_int_equal(block_repair(&store, next, UINT64_MAX, false, &r), OK);
+        assert_int_equal(r.torn, pieces < 2 ? 1000 : 500);
+        assert_int_equal(r.lost[0], pieces * 1000);
+    }
+    assert_int_equal(next, block_capacity(&store));
+    assert_int_equal(block_used(&store), 0);
 }
 
 static void those_that_are_there_are_found_in_order(void **state)
@@ -436,6 +458,7 @@ int main(void)
         TEST(contact_puts_the_map_right),
         TEST(what_is_torn_is_never_handed_out),
         TEST(repair_goes_by_the_slots),
+        TEST(so_many_torn_ones_end_a_repair),
         TEST(those_that_are_there_are_found_in_order),
         TEST(it_does_as_an_array_does),
     };
