@@ -4,8 +4,8 @@
 
 -export([main/6]).
 
-%% For bench_durable.
--export([counted/3, rotate/2]).
+%% For the other modules of scripts/bench.
+-export([counted/3, rate/3, rotate/2, medians/1, rate_text/1, ratio_text/2]).
 
 %% The second BEAM node: a counter, bytes that it holds, a queue.
 -export([start_reference/0, init/1, handle_call/3, handle_cast/2]).
