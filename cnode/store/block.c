@@ -136,6 +136,11 @@ static void set_full(struct blocks *b, uint64_t w, bool full)
     }
 }
 
+static bool is_full(const struct blocks *b, uint64_t w)
+{
+    return (b->levels[0].words[w / BITS] >> w % BITS & 1) != 0;
+}
+
 /* The first word of the map from w on that is not full. */
 static bool next_word(const struct blocks *b, uint64_t w, uint64_t *found)
 {
@@ -250,6 +255,8 @@ static enum err set_bit(struct object *o, uint64_t a, bool on)
 static void put_right(struct object *o, uint64_t a, bool on, bool may_wait)
 {
     bool set;
+    if (on && is_full(o->blocks, a / BITS))
+        return; /* so it is set */
     if (object_writable(o) == OK && ready(o, word_at(o->blocks, a), 8, may_wait) == OK &&
         bit_of(o, a, &set) == OK && set != on)
         (void)set_bit(o, a, on);
