@@ -397,7 +397,11 @@ int main(int argc, char **argv)
     if (argc > 1 && argv[1][0] != '-')
         return tools_run(argc - 1, argv + 1);
     switch (options_read(&d.options, argc, argv, why)) {
-    case OPTIONS_HELP: options_help(stdout); return EXIT_SUCCESS;
+    case OPTIONS_HELP:
+        options_help(stdout);
+        fputc('\n', stdout);
+        tools_list(stdout);
+        return EXIT_SUCCESS;
     case OPTIONS_VERSION: puts("emmapd " EMMAP_VERSION); return EXIT_SUCCESS;
     case OPTIONS_BAD: return say(EXIT_USAGE, why);
     case OPTIONS_RUN: break;

@@ -452,8 +452,7 @@ void options_free(struct options *o)
 void options_help(FILE *to)
 {
     fputs("usage: emmapd [OPTION]...\n"
-          "       emmapd repair-journal DATA_DIR\n"
-          "       emmapd forget-journal FILE\n"
+          "       emmapd SUBCOMMAND [OPTION]... [ARGUMENT]...\n"
           "A hidden Erlang node that owns memory-mapped files.\n\n",
           to);
     for (int i = 0; i < ROWS; i++) {

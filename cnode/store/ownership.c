@@ -43,13 +43,13 @@ enum err ownership_check(const struct paths *paths, const struct opening *o)
 static const char attribute[] = "user.emmap.owner";
 
 /* Who shares a file leaves no name, and one that is there is of somebody who was killed. */
-static void read_owner(struct opening *o)
+void ownership_read(int fd, char owner[OWNER_MOST])
 {
     ssize_t n = -1;
-    if (os.locked_alone(o->fd) == 1)
-        n = os.get_attribute(o->fd, attribute, o->owner, sizeof o->owner - 1);
-    o->owner[n > 0 ? n : 0] = '\0';
-    o->owner[strcspn(o->owner, " ")] = '\0';
+    if (os.locked_alone(fd) == 1)
+        n = os.get_attribute(fd, attribute, owner, OWNER_MOST - 1);
+    owner[n > 0 ? n : 0] = '\0';
+    owner[strcspn(owner, " ")] = '\0';
 }
 
 static void write_owner(struct opening *o)
@@ -67,7 +67,7 @@ enum err ownership_lock(struct opening *o, bool alone)
     if ((alone ? os.lock_exclusive : os.lock_shared)(o->fd) != 0) {
         const enum err e = os_error("fcntl");
         if (e == ERR_LOCKED)
-            read_owner(o);
+            ownership_read(o->fd, o->owner);
         return e;
     }
     if (alone && o->node != NULL)

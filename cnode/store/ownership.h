@@ -15,6 +15,10 @@ enum err ownership_check(const struct paths *paths, const struct opening *o);
  * (`unclean`). ERR_LOCKED: `owner` is set, "" where nobody knows. */
 enum err ownership_lock(struct opening *o, bool alone);
 
+/* ownership_read: the node that holds the file exclusively; "": nobody does, or nobody knows. */
+enum { OWNER_MOST = 128 };
+void ownership_read(int fd, char owner[OWNER_MOST]);
+
 /* ownership_share: the lock is a shared one from here on. */
 void ownership_share(struct object *object);
 

@@ -171,6 +171,12 @@ static int linux_next_unwritten(int fd, off_t from, off_t *offset, off_t *len)
     }
 }
 
+static int linux_locked(int fd)
+{
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+}
+
 static int linux_locked_alone(int fd)
 {
     struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
@@ -268,6 +274,7 @@ struct os os = {
     .punch = linux_punch,
     .lock_shared = linux_lock_shared,
     .lock_exclusive = linux_lock_exclusive,
+    .locked = linux_locked,
     .locked_alone = linux_locked_alone,
     .rename = posix_rename,
     .own = fchown,

@@ -43,7 +43,8 @@ struct os {
     int (*punch)(int fd, off_t offset, off_t len); /* a hole: zeros, and no space */
     int (*lock_shared)(int fd);    /* EAGAIN: another open file holds it exclusively */
     int (*lock_exclusive)(int fd); /* EAGAIN: another open file holds it */
-    int (*locked_alone)(int fd);   /* does another open file hold it exclusively? 1 or 0 */
+    int (*locked)(int fd);         /* does another open file hold it? 1 or 0 */
+    int (*locked_alone)(int fd);   /* exclusively? */
     int (*rename)(int dir, const char *from, const char *to);
     int (*own)(int fd, uid_t user, gid_t group); /* fchown */
     int (*make_dir)(int dir, const char *name, mode_t mode);

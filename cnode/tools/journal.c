@@ -10,8 +10,7 @@
 
 static int fail(const char *name, const char *what)
 {
-    fprintf(stderr, "emmapd: %s: %s\n", name, what);
-    return TOOL_FAILED;
+    return tool_say(TOOL_FAILED, name, what);
 }
 
 /* Nobody else may have it. A descriptor, or -1 and errno. */
@@ -50,8 +49,9 @@ static int mend(const char *path, int dir)
     return fail(path, "it stays damaged");
 }
 
-int tool_repair_journal(const char *data_dir)
+int tool_repair_journal(const struct tool_call *call)
 {
+    const char *data_dir = call->arguments[0];
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/.emmap", data_dir) >= (int)sizeof path)
         return fail(data_dir, strerror(ENAMETOOLONG));
@@ -81,8 +81,9 @@ static int forget(const char *file, int fd)
     return TOOL_DONE;
 }
 
-int tool_forget_journal(const char *file)
+int tool_forget_journal(const struct tool_call *call)
 {
+    const char *file = call->arguments[0];
     const int fd = lock_beneath(AT_FDCWD, file);
     if (fd < 0)
         return fail(file, reason());
