@@ -209,20 +209,21 @@ struct look {
     const struct blocks *blocks;
     const uint8_t *slot;
     uint64_t a;
-    enum { FREE, WHOLE, TORN } state;
+    int state; /* of block_view */
 };
 
 static void look_touch(void *arg)
 {
     struct look *l = arg;
     const uint64_t word = get_le64(l->slot);
-    l->state = word == 0 ? FREE : word == word_of(l->blocks, l->a, l->slot + 8) ? WHOLE : TORN;
+    l->state = word == 0                                       ? BLOCK_FREE
+               : word == word_of(l->blocks, l->a, l->slot + 8) ? BLOCK_WHOLE
+                                                               : BLOCK_TORN;
 }
 
 static enum err look_at(struct object *o, uint64_t a, struct look *l)
 {
-    *l = (struct look){
-        .blocks = o->blocks, .slot = o->map.at + slot_at(o->blocks, a), .a = a, .state = FREE};
+    *l = (struct look){.blocks = o->blocks, .slot = o->map.at + slot_at(o->blocks, a), .a = a};
     return guard_run(look_touch, l) ? OK : object_page_failed(o);
 }
 
@@ -428,7 +429,7 @@ static enum err is_free(struct object *o, uint64_t a, bool may_wait, bool *is)
         e = look_at(o, a, &l);
     if (e != OK)
         return e;
-    *is = l.state != WHOLE;
+    *is = l.state != BLOCK_WHOLE;
     return *is ? OK : set_bit(o, a, true);
 }
 
@@ -571,6 +572,25 @@ enum err block_next(struct object *o, uint64_t from, bool may_wait, uint64_t *a,
     return OK;
 }
 
+enum err block_view(struct object *o, uint64_t a, struct block_view *v)
+{
+    struct look l = {.state = BLOCK_FREE};
+    enum err e = a < o->blocks->capacity ? look_at(o, a, &l) : OK;
+    if (e == OK)
+        e = bit_of(o, a, &v->bit);
+    v->state = l.state;
+    v->offset = slot_at(o->blocks, a);
+    return e;
+}
+
+/* The last page of the map, if all of it is in the file. */
+uint64_t block_bits(const struct object *o)
+{
+    const struct blocks *b = o->blocks;
+    const bool has_page = group_at(b, b->capacity) + BLOCK_PAGE <= o->map.size;
+    return has_page ? align_up(b->capacity + 1, BLOCK_SLOTS) : b->capacity;
+}
+
 /* --- repair ---------------------------------------------------------------------------------- */
 
 static enum err repair_one(struct object *o, uint64_t a, bool dry, struct block_repair *r)
@@ -583,15 +603,15 @@ static enum err repair_one(struct object *o, uint64_t a, bool dry, struct block_
         e = bit_of(o, a, &set);
     if (e != OK)
         return e;
-    if (l.state == TORN && !dry)
+    if (l.state == BLOCK_TORN && !dry)
         e = region_word(o, slot_at(o->blocks, a), WORD_XCHG, 0, 0, &word);
-    if (e == OK && !dry && set != (l.state == WHOLE))
-        e = set_bit(o, a, l.state == WHOLE);
+    if (e == OK && !dry && set != (l.state == BLOCK_WHOLE))
+        e = set_bit(o, a, l.state == BLOCK_WHOLE);
     if (e != OK)
         return e;
-    r->blocks += l.state == WHOLE;
-    r->unknown += l.state == WHOLE && !set;
-    if (l.state == TORN)
+    r->blocks += l.state == BLOCK_WHOLE;
+    r->unknown += l.state == BLOCK_WHOLE && !set;
+    if (l.state == BLOCK_TORN)
         r->lost[r->torn++] = a;
     return OK;
 }

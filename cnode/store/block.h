@@ -55,6 +55,17 @@ enum err block_free(struct object *o, uint64_t a, bool may_wait, bool *freed);
  * the capacity. */
 enum err block_next(struct object *o, uint64_t from, bool may_wait, uint64_t *a, bool *found);
 
+/* What stands in a slot, and whether its bit says that it is used. An address behind the last slot
+ * has a bit only, where the file is long enough for that: block_bits is behind the last of these.
+ */
+struct block_view {
+    enum { BLOCK_FREE, BLOCK_WHOLE, BLOCK_TORN } state;
+    bool bit;
+    uint64_t offset; /* of the slot in the file */
+};
+enum err block_view(struct object *o, uint64_t a, struct block_view *v);
+uint64_t block_bits(const struct object *o);
+
 /* What a repair has met in the slots from one to another. */
 struct block_repair {
     uint64_t blocks;  /* whole ones */

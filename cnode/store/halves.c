@@ -102,6 +102,11 @@ static enum err write_header(struct halves *h, struct half *f)
 
 /* --- opening and making ---------------------------------------------------------------------- */
 
+enum err half_read(struct halves *h, struct half *f)
+{
+    return read_header(h, f);
+}
+
 enum err half_open(struct halves *h, struct half *f, const char *name)
 {
     *f = (struct half){.fd = os.open_beneath(h->dir, name, O_RDWR | O_NOFOLLOW, 0)};

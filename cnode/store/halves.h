@@ -56,6 +56,9 @@ unsigned halves_in_order(const struct halves *h, unsigned order[2]);
  * is no file of this journal. */
 enum err half_open(struct halves *h, struct half *f, const char *name);
 
+/* half_read reads the header of a file that is open, as half_open does. */
+enum err half_read(struct halves *h, struct half *f);
+
 /* A record as it was read. */
 struct entry_view {
     uint64_t group;

@@ -118,3 +118,19 @@ void header_read_options(const struct queue_limits *limits, const uint8_t *page,
               options->registered);
     *opt_seq = f.opt_seq;
 }
+
+void queue_header(const struct object *o, struct queue_header *h)
+{
+    const struct queue *q = o->queue;
+    struct slot_fields f = {.slot_seq = 0};
+    const uint64_t at = header_slot_at(q->limits, q->slot_seq);
+    *h = (struct queue_header){.version = QUEUE_VERSION,
+                               .granule = q->limits->granule,
+                               .epoch = q->epoch,
+                               .created_ms = q->created,
+                               .slot_seq = q->slot_seq,
+                               .opt_seq = q->opt_seq,
+                               .extents = {q->logs[LOG_MAIN].n, q->logs[LOG_SHELF].n}};
+    if (guard_copy(&f, o->map.at + at, sizeof f) && f.slot_seq == q->slot_seq)
+        h->clean = (f.flags & SLOT_CLOSED_CLEANLY) != 0;
+}

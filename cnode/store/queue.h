@@ -92,6 +92,11 @@ enum { QUEUE_WHY = 160 };
 enum err queue_open(struct object *o, const struct queue_limits *limits, const char *name,
                     uint64_t now_ms, char why[QUEUE_WHY]);
 
+/* queue_open_to_look finds the same, but stores nothing; the mapping is not to be written to. What
+ * is found in it is what queue_open would find, if it were called now. */
+enum err queue_open_to_look(struct object *o, const struct queue_limits *limits, uint64_t now_ms,
+                            char why[QUEUE_WHY]);
+
 /* queue_recover begins anew with what the file has, after the object failed. All items in memory
  * are forgotten. No checkpoint is under way. As queue_open. */
 enum err queue_recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY]);
@@ -233,6 +238,15 @@ uint64_t queue_wakes_at(const struct object *o);
 /* queue_erase takes all items out, whatever they are, durably. No checkpoint is under way; items
  * in memory are forgotten. May wait. */
 enum err queue_erase(struct object *o, uint64_t now_ms);
+
+/* What the first granule says of an open queue. */
+struct queue_header {
+    uint32_t version, granule, epoch;
+    uint64_t created_ms, slot_seq, opt_seq;
+    bool clean;          /* the slot that serves was written at a clean close */
+    uint64_t extents[2]; /* of the main log, of the shelf */
+};
+void queue_header(const struct object *o, struct queue_header *h);
 
 /* What can be told at any time, in constant time. */
 struct queue_info {

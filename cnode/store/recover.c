@@ -210,7 +210,8 @@ static enum err choose_options(struct object *o)
         uint64_t opt_seq;
         const uint64_t at = header_options_at(q->limits, i);
         if (!guard_copy(page, o->map.at + at, q->limits->page) || !header_check(q, page, at)) {
-            spoil(o, at);
+            if (o->map.writable)
+                spoil(o, at);
             continue;
         }
         header_read_options(q->limits, page, &options, &opt_seq);
@@ -506,7 +507,13 @@ static enum err back_stores_to_come(struct object *o)
 
 /* --- all of it ------------------------------------------------------------------------------- */
 
-static enum err read_logs(struct object *o)
+/* How far the main log was looked at: what opening has to store again. */
+struct reach {
+    uint64_t scanned;  /* from the head on */
+    uint64_t old_tail; /* and from there on */
+};
+
+static enum err read_logs(struct object *o, struct reach *reach)
 {
     struct queue *q = o->queue;
     struct recordlog *log = &q->logs[LOG_MAIN];
@@ -527,7 +534,8 @@ static enum err read_logs(struct object *o)
         e = walk_shelf(o);
     /* the last state word that was read may be beyond the limit */
     const uint64_t read = limit + sizeof(struct record_fields);
-    return e == OK ? store_all_again(o, read < old_tail ? read : old_tail, old_tail) : e;
+    *reach = (struct reach){.scanned = read < old_tail ? read : old_tail, .old_tail = old_tail};
+    return e;
 }
 
 /* What was done after the last checkpoint is in no total: it counts as acked. */
@@ -564,7 +572,9 @@ static enum err read_superblock(struct object *o, char why[QUEUE_WHY])
     return OK;
 }
 
-enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
+/* All that the file says; nothing is stored. */
+static enum err read_all(struct object *o, uint64_t now_ms, struct reach *reach,
+                         char why[QUEUE_WHY])
 {
     struct queue *q = o->queue;
     const uint32_t most = 2 * header_extents_most(q->limits);
@@ -586,12 +596,23 @@ enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
     if (e == OK)
         e = choose_options(o);
     if (e == OK)
-        e = read_logs(o);
+        e = read_logs(o, reach);
+    if (e == OK)
+        settle_totals(o);
+    return e;
+}
+
+enum err recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
+{
+    struct queue *q = o->queue;
+    struct reach reach;
+    enum err e = read_all(o, now_ms, &reach, why);
+    if (e == OK)
+        e = store_all_again(o, reach.scanned, reach.old_tail);
     if (e == OK)
         e = back_stores_to_come(o);
     if (e != OK)
         return e;
-    settle_totals(o);
     q->durable_front = q->front_pos;
     q->epoch++;
     q->lesser = (struct lesser){.tail = 0};
@@ -614,11 +635,16 @@ void queue_forget(struct queue *q)
     *q = (struct queue){.limits = q->limits, .name = q->name};
 }
 
-enum err queue_open(struct object *o, const struct queue_limits *limits, const char *name,
-                    uint64_t now_ms, char why[QUEUE_WHY])
+static enum err look(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])
 {
-    if (!o->map.writable)
-        return ERR_EACCES;
+    struct reach unused;
+    return read_all(o, now_ms, &unused, why);
+}
+
+static enum err open_by(struct object *o, const struct queue_limits *limits, const char *name,
+                        uint64_t now_ms, char why[QUEUE_WHY],
+                        enum err (*read)(struct object *o, uint64_t now_ms, char why[QUEUE_WHY]))
+{
     o->queue = calloc(1, sizeof *o->queue);
     if (o->queue == NULL)
         return ERR_ENOMEM;
@@ -626,7 +652,7 @@ enum err queue_open(struct object *o, const struct queue_limits *limits, const c
     o->queue->name = strdup(name);
     enum err e = ERR_ENOMEM;
     if (o->queue->name != NULL) {
-        e = recover(o, now_ms, why);
+        e = read(o, now_ms, why);
         if (e == OK)
             return OK;
         queue_forget(o->queue);
@@ -635,6 +661,19 @@ enum err queue_open(struct object *o, const struct queue_limits *limits, const c
     free(o->queue);
     o->queue = NULL;
     return e;
+}
+
+enum err queue_open(struct object *o, const struct queue_limits *limits, const char *name,
+                    uint64_t now_ms, char why[QUEUE_WHY])
+{
+    return o->map.writable ? open_by(o, limits, name, now_ms, why, recover) : ERR_EACCES;
+}
+
+enum err queue_open_to_look(struct object *o, const struct queue_limits *limits, uint64_t now_ms,
+                            char why[QUEUE_WHY])
+{
+    must(!o->map.writable);
+    return open_by(o, limits, "", now_ms, why, look);
 }
 
 enum err queue_recover(struct object *o, uint64_t now_ms, char why[QUEUE_WHY])

@@ -333,14 +333,14 @@ static enum err find_sources(struct replay *r)
     return kept.e;
 }
 
-static enum err walk(struct replay *r, entry_visit *visit)
+static enum err walk(struct replay *r, entry_visit *visit, void *arg)
 {
     struct source *s;
     enum err e = OK;
     DL_FOREACH(r->sources, s)
     {
         r->source = s;
-        e = halves_walk(r->halves, &s->file, visit, r);
+        e = halves_walk(r->halves, &s->file, visit, arg);
         if (e != OK)
             break;
     }
@@ -419,7 +419,7 @@ enum err replay_all(struct halves *h, const struct paths *paths, uint64_t *great
     struct member *next;
     enum err e = find_sources(&r);
     if (e == OK)
-        e = walk(&r, learn);
+        e = walk(&r, learn, &r);
     HASH_ITER(hh, r.members, m, next)
     {
         if (e == OK && m->failed == OK)
@@ -427,7 +427,7 @@ enum err replay_all(struct halves *h, const struct paths *paths, uint64_t *great
         measure(m);
     }
     if (e == OK)
-        e = walk(&r, store);
+        e = walk(&r, store, &r);
     if (e == OK)
         e = settle_all(&r);
     *greatest = r.greatest;
@@ -445,14 +445,14 @@ enum err replay_one(struct halves *h, uint32_t serial, int fd)
     struct replay r = {.halves = h, .only = serial};
     enum err e = find_sources(&r);
     if (e == OK)
-        e = walk(&r, learn);
+        e = walk(&r, learn, &r);
     struct member *m = e == OK ? member_of(&r, serial) : NULL;
     if (e == OK && m == NULL)
         e = ERR_ENOENT;
     if (e == OK) {
         m->fd = fd;
         measure(m);
-        e = walk(&r, store);
+        e = walk(&r, store, &r);
     }
     if (e == OK) {
         settle(m);
@@ -460,6 +460,39 @@ enum err replay_one(struct halves *h, uint32_t serial, int fd)
     }
     if (e == OK)
         drop_kept(&r);
+    replay_fini(&r);
+    return e;
+}
+
+struct looking {
+    struct replay *r;
+    const struct member *member;
+    entry_visit *visit;
+    void *arg;
+};
+
+static enum err look(void *arg, const struct entry_view *v)
+{
+    const struct looking *l = arg;
+    const bool counts = v->fields.kind == ENTRY_WRITE && concerns(l->r, v->fields.serial) &&
+                        v->group >= l->member->floor;
+    return counts ? l->visit(l->arg, v) : OK;
+}
+
+enum err replay_look(struct halves *h, uint32_t serial, entry_visit *visit, void *arg)
+{
+    struct replay r = {.halves = h, .only = serial};
+    struct looking l = {.r = &r, .visit = visit, .arg = arg};
+    enum err e = find_sources(&r);
+    if (e == OK)
+        e = walk(&r, learn, &r);
+    l.member = e == OK ? member_of(&r, serial) : NULL;
+    if (e == OK && l.member == NULL)
+        e = ERR_ENOENT;
+    if (e == OK)
+        e = l.member->failed;
+    if (e == OK && !l.member->closed)
+        e = walk(&r, look, &l);
     replay_fini(&r);
     return e;
 }

@@ -28,6 +28,10 @@ enum err replay_all(struct halves *h, const struct paths *paths, uint64_t *great
 /* replay_one does that for one object; fd is its file. */
 enum err replay_one(struct halves *h, uint32_t serial, int fd);
 
+/* replay_look gives `visit` each record that replay_one would store in the object's file, in order.
+ * ERR_ENOENT: the journal does not know the object. */
+enum err replay_look(struct halves *h, uint32_t serial, entry_visit *visit, void *arg);
+
 /* How many kept files there are. */
 uint64_t replay_kept(const struct halves *h);
 

@@ -6,8 +6,15 @@
 
 #include "sys/bytes.h"
 #include "sys/guard.h"
+#include "tools/check.h"
 
 const struct tool tool_rows[] = {
+    {.name = "check",
+     .arguments = "FILE...",
+     .least = 1,
+     .run = tool_check,
+     .help = "verify every checksum: status 0 sound, 1 damaged, 2 it cannot be read",
+     .options = {CHECK_OPTIONS, {.name = "quiet", .help = "only the exit status"}}},
     {.name = "repair-journal",
      .arguments = "DATA_DIR",
      .least = 1,

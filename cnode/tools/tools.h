@@ -64,6 +64,9 @@ int tool_say(int exit_code, const char *name, const char *what);
 /* The worse of two exit states. */
 int tool_worse(int a, int b);
 
+/* check.c */
+int tool_check(const struct tool_call *call);
+
 /* journal.c */
 int tool_repair_journal(const struct tool_call *call);
 int tool_forget_journal(const struct tool_call *call);
