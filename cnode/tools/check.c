@@ -73,13 +73,20 @@ struct task {
     bool quiet;
 };
 
+static void put_path(struct task *t)
+{
+    print_name(&t->out.line, span_text(t->look.path));
+    print_text(&t->out.line, ": ");
+}
+
 static void found(void *arg, const struct check_finding *f)
 {
     struct task *t = arg;
     if (t->quiet)
         return;
     progress_end(&t->progress);
-    print_text(&t->out.line, "%s: %s: ", t->look.path, f->damage ? "damaged" : "note");
+    put_path(t);
+    print_text(&t->out.line, f->damage ? "damaged: " : "note: ");
     out_finding(&t->out.line, t->look.kind, f);
     print_text(&t->out.line, "\n");
     out_flush(&t->out);
@@ -100,8 +107,8 @@ static void sum_up(struct task *t, const struct check_counts *n, enum err e)
 {
     struct buf *line = &t->out.line;
     const uint64_t things = n->kind == FILE_REGION ? (uint64_t)t->look.st.st_size : n->things;
-    print_text(line, "%s: %s, %" PRIu64 " %s", t->look.path, file_kind_name(n->kind), things,
-               names[n->kind]);
+    put_path(t);
+    print_text(line, "%s, %" PRIu64 " %s", file_kind_name(n->kind), things, names[n->kind]);
     if (n->lost > 0)
         print_text(line, ", %" PRIu64 " lost", n->lost);
     print_text(line, e == ERR_DAMAGED         ? ": damaged\n"
@@ -118,7 +125,7 @@ static int check_one(const struct tool_call *call, const char *path)
     const int exit_code = check_open(&t.look, call, path, &c);
     if (exit_code != TOOL_DONE)
         return exit_code;
-    out_init(&t.out, false, PATH_MAX + 1024);
+    out_init(&t.out, false, OUT_LINE);
     progress_begin(&t.progress, path);
     c.arg = &t;
     c.found = found;

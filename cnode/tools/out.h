@@ -5,6 +5,9 @@
 #include "store/check.h"
 #include "sys/buf.h"
 
+/* Bytes that a line may have beside a term. */
+enum { OUT_LINE = 32768 };
+
 /* One line at a time; what does not fit into its buffer is left out. */
 struct out {
     bool json;

@@ -67,6 +67,12 @@ int tool_worse(int a, int b);
 /* check.c */
 int tool_check(const struct tool_call *call);
 
+/* dump.c */
+int tool_dump(const struct tool_call *call);
+
+/* info.c */
+int tool_info(const struct tool_call *call);
+
 /* journal.c */
 int tool_repair_journal(const struct tool_call *call);
 int tool_forget_journal(const struct tool_call *call);
