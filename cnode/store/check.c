@@ -183,6 +183,7 @@ static enum err check_half(struct checking *k)
         tell(k, true, CHECK_NONE, 0, 0, "the header of this half of the journal is not whole");
         return OK;
     }
+    memcpy(h.uuid, f.uuid, sizeof h.uuid);
     e = halves_walk(&h, &f, visit_entry, &c);
     if (e == OK)
         e = half_check(&h, &f, &later);
