@@ -18,7 +18,9 @@ all() ->
      sound_files_are_sound, info_tells_what_a_file_is, a_dump_has_every_item, json_has_one_object_a_line,
      a_dump_of_a_region_leaves_zeros_out, a_reader_that_goes_ends_a_dump,
      files_in_use_are_refused, live_looks_at_a_file_in_use,
-     a_durable_file_is_looked_at_with_its_journal, a_journal_is_looked_at, what_is_no_file_is_told].
+     a_durable_file_is_looked_at_with_its_journal, a_journal_is_looked_at, what_is_no_file_is_told,
+     damaged_queues_keep_what_is_whole, damaged_blocks_keep_what_is_whole,
+     damaged_counters_keep_what_is_there].
 
 init_per_suite(Config0) ->
     Config = emmap_test:start(Config0),
@@ -294,3 +296,186 @@ flip(Path, At) ->
     {ok, <<Byte>>} = file:pread(File, At, 1),
     ok = file:pwrite(File, At, <<(Byte bxor 1)>>),
     ok = file:close(File).
+
+%%% Damaged files: check, dump, repair and the daemon say the same of each.
+
+damaged_queues_keep_what_is_whole(Config) ->
+    Sound = made_queue(Config),
+    Records = records(Sound),
+    Items = lists:seq(1, 10),
+    [agree(Config, "queue", Name, Damage(Sound, Records), #{lost => Lost, keeps => Items -- Lost, opens => Opens})
+     || {Name, Damage, Lost, Opens} <- queue_damages(Records)].
+
+%% {Name, what is done to the file, which items that costs, does a daemon open it}.
+queue_damages(Records) ->
+    #{3 := {At3, Size3}, 6 := {At6, _}} = Records,
+    Fields = [{length, 0}, {kind, 4}, {seq, 8}, {time, 16}, {back, 24}, {epoch, 28}, {payload_hash, 32},
+              {header_hash, 36}, {state, 40}, {payload, 48}, {last_byte, Size3 - 4}],
+    Superblock = [{version, 8}, {granule, 12}, {uuid, 20}, {created, 33}, {hash, 60}],
+    Page = 4096,
+    [{{flipped, Field}, fun(B, _) -> flipped(B, At3 + Offset) end, [3], true} || {Field, Offset} <- Fields] ++
+    [{{flipped, Field}, fun(B, _) -> flipped(B, Offset) end, [], false} || {Field, Offset} <- Superblock] ++
+    [{{flipped, slot, At}, fun(B, _) -> flipped(B, At) end, [], true} || At <- [4096 + 20, 8192 + 20]] ++
+    [{{zeroed, page, At}, fun(B, _) -> zeroed(B, At) end, touching(Records, [At]), true}
+     || At <- lists:seq(65536 + Page, 65536 + 11 * Page, Page)] ++
+    [{swapped, fun(B, _) -> swapped(B, 65536 + 2 * Page, 65536 + 7 * Page) end,
+      touching(Records, [65536 + 2 * Page, 65536 + 7 * Page]), true},
+     {{cut, in_an_item}, fun(B, _) -> binary:part(B, 0, At6 + 2000) end, [6, 7, 8, 9, 10], false},
+     {{cut, between_items}, fun(B, _) -> binary:part(B, 0, At6) end, [6, 7, 8, 9, 10], false}].
+
+%% Items that have bytes in these pages.
+touching(Records, Pages) ->
+    [Seq || {Seq, {At, Size}} <- lists:sort(maps:to_list(Records)),
+            lists:any(fun(P) -> At < P + 4096 andalso P < At + Size end, Pages)].
+
+%% Ten items of 5000 bytes, of which the first were delivered, and the second is buried.
+made_queue(Config) ->
+    {Daemon, Client, Dir} = world(Config, emmap_test:unique("queue")),
+    on(Client, fun() ->
+        {ok, Q} = emmap_queue:open("queue", 0, [{max_items, 77}]),
+        ok = emmap_queue:push_many(Q, [item(N) || N <- lists:seq(1, 10)]),
+        [{ok, N, 1, _} = emmap_queue:take(Q) || N <- [1, 2, 3]],
+        ok = emmap_queue:bury(Q, 2),
+        [ok = emmap_queue:release(Q, N) || N <- [1, 3]],
+        ok = emmap_queue:close(Q)
+    end),
+    _ = emmap_test:stop_daemon(Daemon),
+    {ok, Bytes} = file:read_file(filename:join(Dir, "queue")),
+    Bytes.
+
+item(N) ->
+    binary:copy(<<(N + 64)>>, 5000).
+
+%% #{Seq => {Offset, Size}}: a new queue's records stand one behind the other.
+records(Bytes) ->
+    records(Bytes, 65536, #{}).
+
+records(Bytes, At, Found) ->
+    case binary:part(Bytes, At, 48) of
+        <<Length:32/little, 1:32/little, Seq:64/little, _/binary>> ->
+            Size = 48 + (Length + 7) div 8 * 8,
+            records(Bytes, At + Size, Found#{Seq => {At, Size}});
+        _ ->
+            Found
+    end.
+
+flipped(Bytes, At) ->
+    <<Before:At/binary, Byte, Behind/binary>> = Bytes,
+    <<Before/binary, (Byte bxor 1), Behind/binary>>.
+
+zeroed(Bytes, At) ->
+    <<Before:At/binary, _:4096/binary, Behind/binary>> = Bytes,
+    <<Before/binary, 0:(4096 * 8), Behind/binary>>.
+
+swapped(Bytes, A, B) ->
+    <<Before:A/binary, One:4096/binary, _/binary>> = Bytes,
+    Between = binary:part(Bytes, A + 4096, B - A - 4096),
+    <<_:B/binary, Two:4096/binary, Behind/binary>> = Bytes,
+    <<Before/binary, Two/binary, Between/binary, One/binary, Behind/binary>>.
+
+damaged_blocks_keep_what_is_whole(Config) ->
+    {ok, Sound} = file:read_file(made(Config, "blocks")),
+    [agree(Config, "blocks", Name, Damage(Sound), #{lost => Lost, keeps => [0, 2] -- Lost, opens => Opens})
+     || {Name, Damage, Lost, Opens} <-
+            [{{flipped, Field}, fun(B) -> flipped(B, At) end, Lost, Opens}
+             || {Field, At, Lost, Opens} <- [{version, 8, [], false}, {block_size, 12, [], false},
+                                             {uuid, 16, [], false}, {created, 32, [], false},
+                                             {hash, 56, [], false}, {bit, 4096, [], true},
+                                             {word, 8192, [0], true}, {data, 8200, [0], true},
+                                             {word_of_another, 8192 + 32, [2], true}]] ++
+            [{zeroed_map, fun(B) -> zeroed(B, 4096) end, [], true},
+             {{cut, in_a_block}, fun(B) -> binary:part(B, 0, 8192 + 40) end, [2], true},
+             {{cut, before_a_block}, fun(B) -> binary:part(B, 0, 8192 + 32) end, [2], true}]].
+
+damaged_counters_keep_what_is_there(Config) ->
+    {ok, Sound} = file:read_file(made(Config, "counters")),
+    [agree(Config, "counters", Name, Damage(Sound), #{lost => Lost, keeps => lists:seq(0, 4) -- Lost, opens => false})
+     || {Name, Damage, Lost} <-
+            [{{flipped, magic}, fun(B) -> flipped(B, 3) end, []},
+             {another_version, fun(<<_:8/binary, Rest/binary>>) -> <<"EMMAP02\n", Rest/binary>> end, []},
+             {more_than_there_are, fun(<<M:8/binary, _:64, Rest/binary>>) -> <<M/binary, 6:64/little, Rest/binary>> end, [5]},
+             {more_than_there_can_be, fun(B) -> flipped(B, 15) end, []},
+             {{cut, in_a_counter}, fun(B) -> binary:part(B, 0, 16 + 3 * 8 + 4) end, [3, 4]},
+             {{cut, between_counters}, fun(B) -> binary:part(B, 0, 16 + 2 * 8) end, [2, 3, 4]}]].
+
+%% A file of this kind, damaged so. A note says of what nothing is lost.
+agree(Config, Kind, Name, Bytes, #{lost := Lost, keeps := Keeps, opens := Opens}) ->
+    Dir = filename:join(?config(dir, Config), emmap_test:unique("damaged")),
+    ok = filelib:ensure_path(Dir),
+    File = filename:join(Dir, Kind),
+    New = filename:join(Dir, "new"),
+    ok = file:write_file(File, Bytes),
+    Status = case Lost =:= [] andalso Opens of true -> 0; false -> 1 end,
+    {Name, {Status, Check, <<>>}} = {Name, run(["check", "--kind", Kind, File])},
+    {Name, Lost} = {Name, lost(Check)},
+    {Name, {Status, Dump, <<>>}} = {Name, run(["dump", "--kind", Kind, File])},
+    {Name, Lost} = {Name, lost(Dump)},
+    Kept = terms(Dump),
+    {Name, Keeps} = {Name, [element(1, T) || T <- Kept]},
+    {Name, {0, Repair, <<>>}} = {Name, run(["repair", "--kind", Kind, "--to", New, File])},
+    {Name, Lost} = {Name, lost(Repair)},
+    {ok, Bytes} = file:read_file(File),
+    {Name, {0, _, <<>>}} = {Name, run(["check", New])},
+    {0, New1, <<>>} = run(["dump", New]),
+    {Name, Kept} = {Name, terms(New1)},
+    {1, <<>>, _} = run(["repair", "--kind", Kind, "--to", New, File]),
+    daemon_agrees(Config, Dir, Kind, Name, Kept, Opens).
+
+%% The numbers in lines like "damaged: items 6 to 10 at byte 1".
+lost(Output) ->
+    case re:run(Output, "(?m)damaged: (?:item|block|counter)s? ([0-9]+)(?: to ([0-9]+))?",
+                [global, {capture, all_but_first, list}]) of
+        nomatch -> [];
+        {match, Found} -> lists:sort(lists:append([numbers(F) || F <- Found]))
+    end.
+
+numbers([One]) ->
+    [list_to_integer(One)];
+numbers([First, Last]) ->
+    lists:seq(list_to_integer(First), list_to_integer(Last)).
+
+daemon_agrees(Config, Dir, Kind, Name, Kept, Opens) ->
+    Daemon = emmap_test:start_daemon(Config, #{data_dir => Dir}),
+    Client = client(Config, Daemon),
+    {Name, true} = {Name, same(Kept, on(Client, fun() -> content(Kind, "new") end))},
+    Old = on(Client, fun() -> content(Kind, Kind) end),
+    {Name, Opens} = {Name, same(Kept, Old)},
+    ok = emmap_test:stop_node(Client),
+    _ = emmap_test:stop_daemon(Daemon).
+
+same(Kept, {ok, Terms}) ->
+    lists:sort([{element(1, T), element(tuple_size(T), T)} || T <- Kept]) =:= lists:sort(Terms);
+same(_Kept, {error, _}) ->
+    false.
+
+%% {ok, [{Number, Term}]} that a client gets of it.
+content("queue", Name) ->
+    case emmap_queue:open(Name, 0, []) of
+        {ok, Q} ->
+            {ok, Buried} = emmap_queue:peek_buried(Q, 100),
+            Ready = take_all(Q),
+            #{max_items := 77} = emmap_queue:info(Q),
+            {ok, [{N, T} || {N, _, T} <- Buried] ++ Ready};
+        Error ->
+            Error
+    end;
+content("counters", Name) ->
+    try emmap:open_counters(Name, 0) of
+        C ->
+            #{count := N} = emmap:info(C),
+            {ok, [{I, V} || I <- lists:seq(0, N - 1), {ok, V} <- [emmap:read_counter(C, I)]]}
+    catch
+        error:{invalid_file_header, Name, _} = Reason -> {error, Reason}
+    end;
+content("blocks", Name) ->
+    {ok, B, _} = emmap:open(Name, [read, write]),
+    case emmap:init_block_storage(B, 8) of
+        ok -> {ok, [{A, V} || A <- lists:seq(0, 3), V <- [emmap:read_block(B, A)], is_binary(V)]};
+        Error -> Error
+    end.
+
+take_all(Q) ->
+    case emmap_queue:take(Q) of
+        {ok, N, _, T} -> [{N, T} | take_all(Q)];
+        empty -> []
+    end.

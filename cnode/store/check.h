@@ -58,6 +58,7 @@ struct check {
     enum err (*item)(void *arg, const struct check_item *item);
     enum err (*counter)(void *arg, uint64_t i, int64_t v);
     enum err (*block)(void *arg, uint64_t a, struct span bytes);
+    enum err (*bytes)(void *arg, uint64_t at, struct span bytes); /* of a region, by pieces */
     enum err (*entry)(void *arg, const struct entry_view *entry); /* of a half of the journal */
 };
 

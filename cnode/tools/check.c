@@ -64,6 +64,21 @@ int check_end(const struct look *l, enum err e)
     }
 }
 
+static void put_path(struct out *out, const struct look *l)
+{
+    print_name(&out->line, span_text(l->path));
+    print_text(&out->line, ": ");
+}
+
+void check_line(struct out *out, const struct look *l, const struct check_finding *f)
+{
+    put_path(out, l);
+    print_text(&out->line, f->damage ? "damaged: " : "note: ");
+    out_finding(&out->line, l->kind, f);
+    print_text(&out->line, "\n");
+    out_flush(out);
+}
+
 /* --- check ----------------------------------------------------------------------------------- */
 
 struct task {
@@ -73,23 +88,13 @@ struct task {
     bool quiet;
 };
 
-static void put_path(struct task *t)
-{
-    print_name(&t->out.line, span_text(t->look.path));
-    print_text(&t->out.line, ": ");
-}
-
 static void found(void *arg, const struct check_finding *f)
 {
     struct task *t = arg;
     if (t->quiet)
         return;
     progress_end(&t->progress);
-    put_path(t);
-    print_text(&t->out.line, f->damage ? "damaged: " : "note: ");
-    out_finding(&t->out.line, t->look.kind, f);
-    print_text(&t->out.line, "\n");
-    out_flush(&t->out);
+    check_line(&t->out, &t->look, f);
 }
 
 static void progress(void *arg, uint64_t done, uint64_t all)
@@ -107,7 +112,7 @@ static void sum_up(struct task *t, const struct check_counts *n, enum err e)
 {
     struct buf *line = &t->out.line;
     const uint64_t things = n->kind == FILE_REGION ? (uint64_t)t->look.st.st_size : n->things;
-    put_path(t);
+    put_path(&t->out, &t->look);
     print_text(line, "%s, %" PRIu64 " %s", file_kind_name(n->kind), things, names[n->kind]);
     if (n->lost > 0)
         print_text(line, ", %" PRIu64 " lost", n->lost);

@@ -8,11 +8,10 @@
 #include "proto/print.h"
 #include "proto/term.h"
 #include "store/block.h"
-#include "sys/os.h"
 #include "tools/check.h"
 #include "tools/progress.h"
 
-enum { MOST = 65536, PIECE = 64, WINDOW = 65536 };
+enum { MOST = 65536, PIECE = 64 };
 
 static const uint64_t longest = UINT64_C(1) << 30;
 
@@ -220,21 +219,14 @@ static bool is_zero(struct span bytes)
 }
 
 /* Pieces that are zeros are left out. */
-static enum err put_region(struct dump *d)
+static enum err put_region(void *arg, uint64_t at, struct span bytes)
 {
-    static uint8_t window[WINDOW];
-    const uint64_t size = (uint64_t)d->look.st.st_size;
-    for (uint64_t at = 0; at < size; at += sizeof window) {
-        const ssize_t n = os_read_all(d->look.fd, window, sizeof window, (off_t)at);
-        if (n < 0)
-            return err_last();
-        for (size_t i = 0; i < (size_t)n; i += PIECE) {
-            const struct span piece =
-                span_of(window + i, (size_t)n - i < PIECE ? (size_t)n - i : PIECE);
-            if (!is_zero(piece))
-                put_bytes(d, "offset", at + i, piece);
-        }
-        progress(d, at, size);
+    struct dump *d = arg;
+    for (size_t i = 0; i < bytes.len; i += PIECE) {
+        const size_t left = bytes.len - i;
+        const struct span piece = span_of(bytes.at + i, left < PIECE ? left : PIECE);
+        if (!is_zero(piece))
+            put_bytes(d, "offset", at + i, piece);
     }
     return OK;
 }
@@ -249,8 +241,9 @@ static enum err dump(struct dump *d, struct check *c)
     c->item = put_item;
     c->counter = put_counter;
     c->block = put_block;
+    c->bytes = put_region;
     c->entry = put_entry;
-    return d->look.kind == FILE_REGION ? put_region(d) : check_file(d->look.fd, c);
+    return check_file(d->look.fd, c);
 }
 
 int tool_dump(const struct tool_call *call)

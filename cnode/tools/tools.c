@@ -14,14 +14,17 @@ const struct tool tool_rows[] = {
      .least = 1,
      .run = tool_check,
      .help = "verify every checksum: status 0 sound, 1 damaged, 2 it cannot be read",
-     .options = {CHECK_OPTIONS, {.name = "quiet", .help = "only the exit status"}}},
+     .options =
+         {CHECK_LIVE, CHECK_ALONE, CHECK_KIND, {.name = "quiet", .help = "only the exit status"}}},
     {.name = "dump",
      .arguments = "FILE",
      .least = 1,
      .most = 1,
      .run = tool_dump,
      .help = "what is in a file, as Erlang terms, one a line; what is damaged is a comment",
-     .options = {CHECK_OPTIONS,
+     .options = {CHECK_LIVE,
+                 CHECK_ALONE,
+                 CHECK_KIND,
                  {.name = "json", .help = "as objects of JSON, one a line"},
                  {.name = "most",
                   .argument = "BYTES",
@@ -32,7 +35,17 @@ const struct tool tool_rows[] = {
      .most = 1,
      .run = tool_info,
      .help = "what the header of a file says",
-     .options = {CHECK_OPTIONS, {.name = "json", .help = "as an object of JSON"}}},
+     .options =
+         {CHECK_LIVE, CHECK_ALONE, CHECK_KIND, {.name = "json", .help = "as an object of JSON"}}},
+    {.name = "repair",
+     .arguments = "--to NEW FILE",
+     .least = 1,
+     .most = 1,
+     .run = tool_repair,
+     .help = "write what is not damaged into a new file; status 0 when that is done",
+     .options = {{.name = "to", .argument = "NEW", .help = "which must not be there yet"},
+                 CHECK_ALONE,
+                 CHECK_KIND}},
     {.name = "repair-journal",
      .arguments = "DATA_DIR",
      .least = 1,
@@ -188,12 +201,18 @@ int tools_run(int argc, char **argv)
     return tool_say(TOOL_FAILED, "standard output", strerror(errno));
 }
 
+int tool_misused(const struct tool_call *call, const char *what, const char *why)
+{
+    return misused(call->tool, what, why);
+}
+
 const char *tool_value(const struct tool_call *call, const char *option)
 {
-    int i = 0;
-    while (strcmp(call->tool->options[i].name, option) != 0)
-        i++;
-    return call->values[i];
+    const struct tool_option *o = call->tool->options;
+    for (int i = 0; i < TOOL_OPTIONS && o[i].name != NULL; i++)
+        if (strcmp(o[i].name, option) == 0)
+            return call->values[i];
+    return NULL;
 }
 
 bool tool_number(const struct tool_call *call, const char *option, uint64_t min, uint64_t max,

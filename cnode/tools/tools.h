@@ -58,6 +58,9 @@ const char *tool_value(const struct tool_call *call, const char *option);
 bool tool_number(const struct tool_call *call, const char *option, uint64_t min, uint64_t max,
                  uint64_t *v);
 
+/* tool_misused tells what is wrong with an option or an argument, and the usage. */
+int tool_misused(const struct tool_call *call, const char *what, const char *why);
+
 /* tool_say tells what is wrong with this file, or what else the name is of. */
 int tool_say(int exit_code, const char *name, const char *what);
 
@@ -72,6 +75,9 @@ int tool_dump(const struct tool_call *call);
 
 /* info.c */
 int tool_info(const struct tool_call *call);
+
+/* repair.c */
+int tool_repair(const struct tool_call *call);
 
 /* journal.c */
 int tool_repair_journal(const struct tool_call *call);
