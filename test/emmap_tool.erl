@@ -10,8 +10,8 @@ run(Args) ->
 %% The same in a shell of its own: $@ is the command, what it says goes to the file $said.
 run(Args, Script) ->
     Said = string:trim(os:cmd("mktemp")),
-    Port = erlang:open_port({spawn_executable, "/bin/sh"},
-                            [{args, ["-c", Script, "sh", emmap_test:daemon_path() | Args]},
+    Port = erlang:open_port({spawn_executable, "/bin/bash"},
+                            [{args, ["-c", Script, "bash", emmap_test:daemon_path() | Args]},
                              {env, [{"said", Said}]}, binary, exit_status, use_stdio]),
     {Status, Output} = collect(Port, []),
     {ok, Errors} = file:read_file(Said),

@@ -18,6 +18,7 @@ all() ->
      sound_files_are_sound, info_tells_what_a_file_is, a_dump_has_every_item, json_has_one_object_a_line,
      a_dump_of_a_region_leaves_zeros_out, a_reader_that_goes_ends_a_dump,
      files_in_use_are_refused, live_looks_at_a_file_in_use,
+     live_looks_at_what_changes,
      a_durable_file_is_looked_at_with_its_journal, a_journal_is_looked_at, what_is_no_file_is_told,
      damaged_queues_keep_what_is_whole, damaged_blocks_keep_what_is_whole,
      damaged_counters_keep_what_is_there].
@@ -146,7 +147,7 @@ info_tells_what_a_file_is(Config) ->
                  "overflow: reject", "durable: false", "dead_letter: .*/dead", "closed_cleanly: true"]],
     {0, Blocks, <<>>} = run(["info", made(Config, "blocks"), "--json"]),
     {match, _} = re:run(Blocks, "^\\{\"file\":\".*\",\"kind\":\"blocks\",\"size\":65536,\"version\":1,"
-                                "\"uuid\":\"[0-9a-f]+\",\"created\":[0-9]+,\"block_size\":8,"
+                                "\"uuid\":\"[0-9a-f]+\",\"created\":[0-9]+,\"closed_cleanly\":true,\"block_size\":8,"
                                 "\"capacity\":3584,\"used\":2\\}\n$"),
     {0, Counters, <<>>} = run(["info", "--json", made(Config, "counters")]),
     {match, _} = re:run(Counters, "\"kind\":\"counters\",\"size\":56,\"counters\":5\\}").
@@ -220,6 +221,33 @@ live_looks_at_a_file_in_use(Config) ->
         {ok, [a, b, c]} = emmap_queue:pop_many(Q, 10)
     end),
     _ = emmap_test:stop_daemon(Daemon).
+
+%% Space is used again all the time; nothing that is taken meanwhile is damage.
+live_looks_at_what_changes(Config) ->
+    {Daemon, Client, Dir} = world(Config, "busy"),
+    on(Client, fun() -> spawn(fun be_busy/0), ok end),
+    Files = [filename:join(Dir, N) || N <- ["queue", "blocks"]],
+    ok = emmap_test:until(fun() -> lists:all(fun filelib:is_regular/1, Files) end),
+    [{0, _, <<>>} = run([Tool, "--live", File], "\"$@\" 2>\"$said\" | grep -a damaged; exit ${PIPESTATUS[0]}")
+     || _ <- lists:seq(1, 20), File <- Files, Tool <- ["check", "dump"]],
+    ok = emmap_test:stop_node(Client),
+    _ = emmap_test:stop_daemon(Daemon),
+    {0, _, <<>>} = run(["check" | Files]).
+
+be_busy() ->
+    {ok, Q} = emmap_queue:open("queue", 0, []),
+    {ok, B, _} = emmap:open("blocks", 0, 65536, [create, read, write, fit]),
+    ok = emmap:init_block_storage(B, 8),
+    _ = [0 = emmap:store_block(B, <<"12345678">>) || emmap:read_block(B, 0) =:= eof],
+    be_busy(Q, B, 0).
+
+be_busy(Q, B, N) ->
+    Item = binary:copy(<<N:64>>, 20000),
+    ok = emmap_queue:push_many(Q, [Item || _ <- lists:seq(1, 8)]),
+    A = emmap:store_block(B, <<N:64>>),
+    {ok, [_ | _]} = emmap_queue:pop_many(Q, 8),
+    true = emmap:free_block(B, A),
+    be_busy(Q, B, N + 1).
 
 world(Config, Name) ->
     Dir = filename:join(?config(dir, Config), Name),

@@ -47,6 +47,7 @@ struct check {
     term_length *length;        /* what a term is, in files of the NIF library */
     const enum file_kind *kind; /* it shall be this; NULL: what it says it is */
     bool head;                  /* only what the header says: no visitors but `store` */
+    bool in_use;                /* others change it meanwhile */
     bool alone;                 /* without what a journal has of it */
     uint64_t now_ms;            /* since 1970: which delays are over */
     struct check_counts *counts;
@@ -63,8 +64,9 @@ struct check {
 };
 
 /* check_file looks through the file, which is not changed in any way: neither bytes nor times nor
- * attributes. The descriptor need not be writable and stays the caller's. A file that is in use may
- * show damage that is none.
+ * attributes. The descriptor need not be writable and stays the caller's. Of a file that is in use
+ * something is shown that was there at some time of the call: what is taken meanwhile may be shown
+ * or not, and is no damage.
  * OK: nothing is damaged. ERR_DAMAGED: something is, told by `found`. ERR_NEEDS_JOURNAL: a journal
  * has changes of it that cannot be read here. ERR_ENOTSUP: it is of a version that is not known
  * here; ERR_EIO and the like: it cannot be read. */

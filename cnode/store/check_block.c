@@ -32,10 +32,21 @@ static enum err visit(struct checking *k, const struct object *o, uint64_t a,
     return k->c->block(k->c->arg, a, span_of(o->map.at + v->offset + 8, block_size(o)));
 }
 
+/* Who stores a block has 0 in its word until it is whole; but between our look at the word and that
+ * at the data it may have become another one. */
+static enum err view(const struct checking *k, struct object *o, uint64_t a, struct block_view *v)
+{
+    enum { TRIES = 100 };
+    enum err e = block_view(o, a, v);
+    for (int i = 0; k->c->in_use && i < TRIES && e == OK && v->state == BLOCK_TORN; i++)
+        e = block_view(o, a, v);
+    return e;
+}
+
 static enum err look_at(struct checking *k, struct object *o, uint64_t a)
 {
     struct block_view v;
-    const enum err e = block_view(o, a, &v);
+    const enum err e = view(k, o, a, &v);
     if (e != OK)
         return e;
     switch (v.state) {

@@ -19,6 +19,7 @@ struct walker {
     struct checking *k;
     struct object *o;
     uint64_t steps;
+    bool moved_on; /* the queue was used meanwhile, and space of what is done used again */
 };
 
 static uint64_t offset_of(const struct object *o, unsigned log, uint64_t pos)
@@ -28,10 +29,27 @@ static uint64_t offset_of(const struct object *o, unsigned log, uint64_t pos)
     return offset == NO_POSITION ? CHECK_NONE : offset;
 }
 
-static void lose(const struct walker *w, unsigned log, uint64_t pos, uint64_t seq, uint64_t count,
+/* A checkpoint has been since: granules that were given up may have other records by now. */
+static bool has_moved_on(const struct walker *w)
+{
+    const struct queue *q = w->o->queue;
+    uint64_t seqs[2] = {0};
+    if (!w->k->c->in_use)
+        return false;
+    for (unsigned i = 0; i < 2; i++)
+        (void)guard_copy(&seqs[i], w->o->map.at + header_slot_at(q->limits, i), sizeof seqs[i]);
+    return seqs[q->slot_seq & 1] != q->slot_seq ||
+           header_is_newer(seqs[~q->slot_seq & 1], q->slot_seq);
+}
+
+static void lose(struct walker *w, unsigned log, uint64_t pos, uint64_t seq, uint64_t count,
                  const char *what)
 {
-    if (count > 0)
+    if (count == 0)
+        return;
+    if (has_moved_on(w))
+        w->moved_on = true;
+    else
         check_tell(w->k, &(struct check_finding){.damage = true,
                                                  .id = seq == 0 ? CHECK_NONE : seq,
                                                  .count = count,
@@ -94,7 +112,7 @@ static void look_at_pages(struct checking *k, const struct object *o)
 /* --- what opening found ---------------------------------------------------------------------- */
 
 /* Gaps behind the frontier are met again. */
-static void tell_gaps(const struct walker *w)
+static void tell_gaps(struct walker *w)
 {
     const struct queue *q = w->o->queue;
     for (unsigned log = 0; log < LOGS; log++)
@@ -112,7 +130,7 @@ static uint64_t until_ms(const struct queue *q, const struct item *item)
     return item != NULL && item->state == ITEM_DELAYED ? q->created + item->until * 1000 : 0;
 }
 
-static enum err give(const struct walker *w, const struct record_fields *f, const struct spot *at,
+static enum err give(struct walker *w, const struct record_fields *f, const struct spot *at,
                      struct item *item)
 {
     const struct checking *k = w->k;
@@ -134,7 +152,7 @@ static enum err give(const struct walker *w, const struct record_fields *f, cons
     return k->c->item(k->c->arg, &seen);
 }
 
-static enum err look_at_item(const struct walker *w, struct item *item)
+static enum err look_at_item(struct walker *w, struct item *item)
 {
     struct record_fields f;
     struct spot at;
@@ -170,7 +188,7 @@ struct here {
 };
 
 /* As a consumer would pass over it. */
-static enum err skip(const struct walker *w, struct here *p, const char *what)
+static enum err skip(struct walker *w, struct here *p, const char *what)
 {
     const struct recordlog *log = &w->o->queue->logs[LOG_MAIN];
     struct record_fields f;
@@ -188,12 +206,17 @@ static enum err skip(const struct walker *w, struct here *p, const char *what)
     return OK;
 }
 
-static enum err look_at_record(const struct walker *w, struct here *p,
-                               const struct record_fields *f, const struct spot *at)
+static enum err look_at_record(struct walker *w, struct here *p, const struct record_fields *f,
+                               const struct spot *at)
 {
     lose(w, LOG_MAIN, p->pos, p->seq, f->seq - p->seq, "the record before this is missing");
     *p = (struct here){.pos = p->pos + record_size(f->length), .seq = f->seq + 1};
-    if (!state_fits(f->header_hash, f->state) || state_of(f->state) != STATE_AVAILABLE) {
+    const bool fits = state_fits(f->header_hash, f->state);
+    if (fits && w->k->c->in_use && state_of(f->state) != STATE_AVAILABLE) {
+        w->moved_on = true;
+        return OK;
+    }
+    if (!fits || state_of(f->state) != STATE_AVAILABLE) {
         lose(w, LOG_MAIN, at->pos, f->seq, 1, "its state word is damaged");
         return OK;
     }
@@ -378,7 +401,9 @@ static enum err walk(struct walker *w)
     enum err e = walk_items(w);
     if (e == OK)
         e = walk_backlog(w);
-    return e == OK ? walk_behind(w) : e;
+    if (e == OK && w->moved_on)
+        note(w->k, CHECK_NONE, CHECK_NONE, "it was used meanwhile: what was taken is not shown");
+    return e == OK && !w->k->c->in_use ? walk_behind(w) : e;
 }
 
 enum err check_queue(struct checking *k)

@@ -52,10 +52,16 @@ void ownership_read(int fd, char owner[OWNER_MOST])
     owner[strcspn(owner, " ")] = '\0';
 }
 
+bool ownership_is_told(int fd)
+{
+    char text[OWNER_MOST];
+    return os.get_attribute(fd, attribute, text, sizeof text) > 0;
+}
+
 static void write_owner(struct opening *o)
 {
     char text[sizeof o->owner];
-    o->unclean = os.get_attribute(o->fd, attribute, text, sizeof text) > 0;
+    o->unclean = ownership_is_told(o->fd);
     const int n = snprintf(text, sizeof text, "%s %d", o->node, (int)getpid());
     o->owned = n < (int)sizeof text && os.set_attribute(o->fd, attribute, text, (size_t)n) == 0;
 }

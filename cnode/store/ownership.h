@@ -19,6 +19,9 @@ enum err ownership_lock(struct opening *o, bool alone);
 enum { OWNER_MOST = 128 };
 void ownership_read(int fd, char owner[OWNER_MOST]);
 
+/* ownership_is_told: does the file's attribute name somebody? */
+bool ownership_is_told(int fd);
+
 /* ownership_share: the lock is a shared one from here on. */
 void ownership_share(struct object *object);
 

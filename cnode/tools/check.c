@@ -42,6 +42,7 @@ int check_open(struct look *l, const struct tool_call *call, const char *path, s
     }
     c->kind = &l->kind;
     /* while a daemon has it, the file has all that its journal has */
+    c->in_use = l->in_use;
     c->alone = l->in_use || tool_value(call, "alone") != NULL;
     return TOOL_DONE;
 }

@@ -3,6 +3,7 @@
 
 #include "store/block.h"
 #include "store/format.h"
+#include "store/ownership.h"
 #include "sys/guard.h"
 #include "sys/os.h"
 #include "tools/check.h"
@@ -62,11 +63,13 @@ static void put_queue(struct out *o, struct object *object)
     put_options(o, queue_options(object));
 }
 
-static void put_blocks(struct out *o, const struct object *object)
+static void put_blocks(struct info *i, const struct object *object)
 {
+    struct out *o = &i->out;
     struct block_header h = {.version = 0};
     if (guard_copy(&h, object->map.at, sizeof h))
         put_header(o, h.version, h.uuid, h.created);
+    out_bool(o, "closed_cleanly", !ownership_is_told(i->look.fd));
     out_number(o, "block_size", block_size(object));
     out_number(o, "capacity", block_capacity(object));
     out_number(o, "used", block_used(object));
@@ -78,7 +81,7 @@ static void put_store(void *arg, struct object *object)
     if (object->kind == OBJECT_QUEUE)
         put_queue(&i->out, object);
     else
-        put_blocks(&i->out, object);
+        put_blocks(i, object);
 }
 
 static void put_half(struct info *i)
