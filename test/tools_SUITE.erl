@@ -21,7 +21,8 @@ all() ->
      live_looks_at_what_changes,
      a_durable_file_is_looked_at_with_its_journal, a_journal_is_looked_at, what_is_no_file_is_told,
      damaged_queues_keep_what_is_whole, damaged_blocks_keep_what_is_whole,
-     damaged_counters_keep_what_is_there].
+     damaged_counters_keep_what_is_there,
+     damaged_journals_are_told_where_the_daemon_refuses_them].
 
 init_per_suite(Config0) ->
     Config = emmap_test:start(Config0),
@@ -506,4 +507,65 @@ take_all(Q) ->
     case emmap_queue:take(Q) of
         {ok, N, _, T} -> [{N, T} | take_all(Q)];
         empty -> []
+    end.
+
+%% A group of one change is a page, the first stands at 4096.
+damaged_journals_are_told_where_the_daemon_refuses_them(Config) ->
+    {Dir, Half} = made_journal(Config),
+    {ok, Sound} = file:read_file(filename:join([Dir, ".emmap", Half])),
+    Last = last_page(Sound),
+    [journal_agrees(Config, Dir, Half, Name, Damage(Sound), At)
+     || {Name, Damage, At} <- [{sound, fun(B) -> B end, none},
+                               {{flipped, in_the_middle}, fun(B) -> flipped(B, 6 * 4096 + 40) end, 6 * 4096},
+                               {{flipped, its_number}, fun(B) -> flipped(B, 7 * 4096) end, 7 * 4096},
+                               {{flipped, the_last}, fun(B) -> flipped(B, Last + 40) end, none},
+                               {{flipped, the_header}, fun(B) -> flipped(B, 34) end, 0},
+                               {zeroed, fun(B) -> zeroed(B, 6 * 4096) end, 6 * 4096},
+                               {swapped, fun(B) -> swapped(B, 5 * 4096, 7 * 4096) end, 5 * 4096},
+                               {cut, fun(B) -> binary:part(B, 0, 8 * 4096) end, 8 * 4096}]].
+
+last_page(Bytes) ->
+    lists:last([At || At <- lists:seq(4096, 60 * 4096, 4096), binary:part(Bytes, At, 8) =/= <<0:64>>]).
+
+%% The directory as a daemon that was killed has left it, and which half it wrote to.
+made_journal(Config) ->
+    Dir = filename:join(?config(dir, Config), "journals"),
+    Daemon = emmap_test:daemon(Config, #{data_dir => Dir, args => ["--journal-size", "8388608"]}),
+    on(client(Config, Daemon), fun() ->
+        C = emmap:open_counters("counters", 3, [{durability, sync}]),
+        [{ok, _} = emmap:inc_counter(C, 0) || _ <- lists:seq(1, 20)]
+    end),
+    ok = emmap_test:kill_daemon(Daemon),
+    [Half] = [H || H <- ["j0", "j1"], {0, <<_, _/binary>>, <<>>} <- [run(["dump", filename:join([Dir, ".emmap", H])])],
+                   begins(filename:join([Dir, ".emmap", H]), <<"EMMAPJ1\n">>)],
+    {Dir, Half}.
+
+journal_agrees(Config, From, Half, Name, Bytes, At) ->
+    Dir = filename:join(?config(dir, Config), emmap_test:unique("journal")),
+    [] = os:cmd("cp -a " ++ From ++ " " ++ Dir),
+    File = filename:join([Dir, ".emmap", Half]),
+    ok = file:write_file(File, Bytes),
+    {Status, Check, <<>>} = run(["check", File]),
+    {Name, At} = {Name, told_at(Status, Check)},
+    Args = emmap_test:daemon_args(Config, #{node => list_to_atom(emmap_test:unique("journal") ++ "@localhost"),
+                                            data_dir => Dir, args => ["--journal-size", "8388608"]}),
+    {Name, At} = {Name, refused_at(Config, Args, Half)},
+    {0, _, <<>>} = run(["repair-journal", Dir]),
+    {Name, none} = {Name, refused_at(Config, Args, Half)}.
+
+told_at(0, _Check) ->
+    none;
+told_at(1, Check) ->
+    {match, [At]} = re:run(Check, "damaged: (?:group [0-9]+ )?at byte ([0-9]+): ", [{capture, all_but_first, list}]),
+    list_to_integer(At).
+
+%% A daemon that starts ends at once, for its standard input is closed.
+refused_at(Config, Args, Half) ->
+    Script = "ERL_EPMD_PORT=" ++ integer_to_list(?config(epmd, Config)) ++ " \"$@\" 2>\"$said\" </dev/null",
+    case run(Args, Script) of
+        {0, _, _} ->
+            none;
+        {1, _, Said} ->
+            {match, [At]} = re:run(Said, Half ++ ", offset ([0-9]+)", [{capture, all_but_first, list}]),
+            list_to_integer(At)
     end.

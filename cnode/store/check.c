@@ -192,6 +192,19 @@ static enum err visit_entry(void *arg, const struct entry_view *v)
     return c->entry == NULL || c->head ? OK : c->entry(c->arg, v);
 }
 
+static void tell_header(struct checking *k, const struct half *f)
+{
+    struct half_fields h = {.version = 0};
+    const bool whole = os_read_all(f->fd, &h, sizeof h, 0) == sizeof h &&
+                       h.hash == hash_bytes(0, &h, offsetof(struct half_fields, hash));
+    if (whole && h.version != JOURNAL_VERSION)
+        tell(k, true, CHECK_NONE, 0, 8, "this version of the journal is not known here");
+    else if (whole && h.size != f->size)
+        tell(k, true, CHECK_NONE, 0, f->size, "the file has another size than it was made with");
+    else
+        tell(k, true, CHECK_NONE, 0, 0, "the header of this half of the journal is not whole");
+}
+
 static enum err check_half(struct checking *k)
 {
     struct halves h = {.limits = &journal_limits};
@@ -202,7 +215,7 @@ static enum err check_half(struct checking *k)
     if (e != OK)
         return e;
     if (f.state != HALF_GOOD) {
-        tell(k, true, CHECK_NONE, 0, 0, "the header of this half of the journal is not whole");
+        tell_header(k, &f);
         return OK;
     }
     memcpy(h.uuid, f.uuid, sizeof h.uuid);

@@ -132,7 +132,7 @@ static int check_one(const struct tool_call *call, const char *path)
     if (exit_code != TOOL_DONE)
         return exit_code;
     out_init(&t.out, false, OUT_LINE);
-    progress_begin(&t.progress, path);
+    progress_begin(&t.progress, path, progress_clock);
     c.arg = &t;
     c.found = found;
     c.progress = progress;

@@ -260,7 +260,7 @@ int tool_dump(const struct tool_call *call)
     out_init(&d.out, tool_value(call, "json") != NULL, 6 * d.most + OUT_LINE);
     buf_init(&d.text, d.most + 1024);
     buf_init(&d.binary, BLOCK_LONGEST + 1024);
-    progress_begin(&d.progress, d.look.path);
+    progress_begin(&d.progress, d.look.path, progress_clock);
     d.progress.shows &= isatty(STDOUT_FILENO) != 1;
     const enum err e = dump(&d, &c);
     progress_end(&d.progress);

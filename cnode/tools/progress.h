@@ -7,6 +7,7 @@
 
 struct progress {
     const char *name; /* of what is worked on */
+    int64_t (*clock_ms)(void);
     bool shows;
     bool shown; /* there is a line to be wiped out */
     int64_t next_ms;
@@ -14,8 +15,11 @@ struct progress {
 
 /* progress_begin: nothing is shown in the first second. progress_at: so much of all is done.
  * progress_end wipes the line out, as must be done before anything else is written. */
-void progress_begin(struct progress *p, const char *name);
+void progress_begin(struct progress *p, const char *name, int64_t (*clock_ms)(void));
 void progress_at(struct progress *p, uint64_t done, uint64_t all);
 void progress_end(struct progress *p);
+
+/* The clock for it: milliseconds that never go back. */
+int64_t progress_clock(void);
 
 #endif

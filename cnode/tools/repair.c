@@ -358,7 +358,7 @@ int tool_repair(const struct tool_call *call)
     if (exit_code != TOOL_DONE)
         return exit_code;
     out_init(&r.out, false, OUT_LINE);
-    progress_begin(&r.progress, r.look.path);
+    progress_begin(&r.progress, r.look.path, progress_clock);
     const enum err e = open_dir(&r);
     exit_code = e == OK ? run(&r) : fail_on(r.to, e);
     if (r.dir >= 0)
