@@ -324,6 +324,22 @@ static void another_version_cannot_be_read(void **state)
     queue_file_remove(&f);
 }
 
+static void blocks_of_another_version_cannot_be_read(void **state)
+{
+    (void)state;
+    char *dir = folder_make();
+    uint8_t bytes[2 * PAGE + 160] = {0};
+    struct block_header h = {.magic = BLOCK_MAGIC, .version = 2, .block_size = 8};
+    const struct check check = {.now_ms = 1000};
+    h.hash = hash_bytes(0, &h, offsetof(struct block_header, hash));
+    memcpy(bytes, &h, sizeof h);
+    const int fd = open(folder_file(dir, "b"), O_RDWR | O_CREAT, 0600);
+    assert_int_equal(write(fd, bytes, sizeof bytes), sizeof bytes);
+    assert_int_equal(check_file(fd, &check), ERR_ENOTSUP);
+    close(fd);
+    folder_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +349,7 @@ int main(void)
         cmocka_unit_test(zeroed_and_swapped_pages_are_seen_as_the_engine_sees_them),
         cmocka_unit_test(a_file_that_was_cut_shows_what_is_left),
         cmocka_unit_test(another_version_cannot_be_read),
+        cmocka_unit_test(blocks_of_another_version_cannot_be_read),
     };
     guard_install();
     log_open("/dev/null");
