@@ -47,6 +47,8 @@ struct check {
     term_length *length;        /* what a term is, in files of the NIF library */
     const enum file_kind *kind; /* it shall be this; NULL: what it says it is */
     bool head;                  /* only what the header says: no visitors but `store` */
+    bool behind;                /* also items of a queue that no daemon would find any more: whole
+                                   ones behind the end of the records */
     bool in_use;                /* others change it meanwhile */
     bool alone;                 /* without what a journal has of it */
     uint64_t now_ms;            /* since 1970: which delays are over */

@@ -258,35 +258,85 @@ static void tell_behind(const struct walker *w, const struct record_fields *f,
                         const struct spot *at)
 {
     const bool later = f->epoch > w->o->queue->epoch;
+    const bool lost = later && !w->k->c->behind;
     check_tell(w->k,
                &(struct check_finding){
                    .damage = later,
                    .id = f->seq,
-                   .count = later && record_is_item(f) ? 1 : 0,
+                   .count = lost ? 1 : 0,
                    .offset = at->offset,
-                   .what = later ? "this record is of a later life than the header slot"
+                   .what = later ? "this item is of a later life than the header slot"
                                  : "behind the end of the records stands a whole one: "
                                    "a power cut took what was before it, or that is damaged"});
 }
 
+static enum err give_behind(const struct walker *w, const struct record_fields *f,
+                            const struct spot *at)
+{
+    const struct check *c = w->k->c;
+    const struct check_item seen = {
+        .seq = f->seq,
+        .pushed_ms = f->time,
+        .attempts = state_attempts(f->state),
+        .state = state_of(f->state) == STATE_BURIED ? ITEM_BURIED : ITEM_READY,
+        .moved = f->kind == RECORD_MOVED,
+        .payload = span_of(w->o->map.at + at->offset + sizeof *f, f->length),
+        .bytes = record_item(w->o, f, at)};
+    if (!c->behind)
+        return OK;
+    w->k->counts.things++;
+    return c->item != NULL ? c->item(c->arg, &seen) : OK;
+}
+
+static enum err look_behind(const struct walker *w, const struct record_fields *f,
+                            const struct spot *at)
+{
+    if (!state_fits(f->header_hash, f->state) || state_of(f->state) == STATE_DONE)
+        return OK;
+    tell_behind(w, f, at);
+    return give_behind(w, f, at);
+}
+
+/* The log went on in another extent, if that is free by all that is known. */
+static void follow(const struct walker *w, const struct record_fields *f, const struct spot *at)
+{
+    struct queue *q = w->o->queue;
+    struct recordlog *log = &q->logs[LOG_MAIN];
+    struct extent_fields to;
+    const uint32_t most = header_extents_most(q->limits) - q->logs[LOG_SHELF].n;
+    if (guard_copy(&to, w->o->map.at + at->offset + sizeof *f, sizeof to) && to.count > 0 &&
+        at->pos + record_size(f->length) == log->end &&
+        space_is_free(&q->space, to.granule, to.count) && log_add(log, to.granule, to.count, most))
+        space_mark(&q->space, to.granule, to.count, GRANULE_USED);
+}
+
+/* Records whose numbers rise, whatever stands between them. */
 static enum err walk_behind(struct walker *w)
 {
     const struct queue *q = w->o->queue;
     const struct recordlog *log = &q->logs[LOG_MAIN];
+    struct here p = {.pos = log->tail, .seq = log->tail_seq};
     enum err e = OK;
-    for (uint64_t pos = log->tail; pos < log->end && (e == OK || e == ERR_DAMAGED); pos += 8) {
+    while (e == OK && p.pos < log->end) {
         struct record_fields f;
         struct spot at;
-        e = record_head(w->o, &patient, LOG_MAIN, pos, &f, &at);
-        if (e != OK || f.epoch < q->epoch || f.seq < log->tail_seq)
+        e = record_head(w->o, &patient, LOG_MAIN, p.pos, &f, &at);
+        if (e == OK)
+            e = f.epoch >= q->epoch && f.seq >= p.seq ? record_payload(w->o, &patient, &f, &at)
+                                                      : ERR_DAMAGED;
+        if (e != OK) {
+            e = e == ERR_DAMAGED ? OK : e;
+            p.pos += 8;
             continue;
-        e = record_payload(w->o, &patient, &f, &at);
-        if (e != OK)
-            continue;
-        tell_behind(w, &f, &at);
-        pos += record_size(f.length) - 8;
+        }
+        if (f.kind == RECORD_JUMP)
+            follow(w, &f, &at);
+        else
+            e = look_behind(w, &f, &at);
+        p.seq = f.seq + (record_is_item(&f) ? 1 : 0);
+        p.pos += record_size(f.length);
     }
-    return e == ERR_DAMAGED ? OK : e;
+    return e;
 }
 
 /* --- a file that cannot be opened ------------------------------------------------------------ */

@@ -28,11 +28,15 @@ void rebuild_plan_item(struct rebuild_plan *p, const struct check_item *item)
         return;
     miss(p, item->seq);
     p->last_seq = item->seq;
+    const bool touched = item->attempts > 0 || item->state != ITEM_READY;
+    if (touched && item->seq >= p->front_seq)
+        p->front_seq = item->seq + 1;
 }
 
 void rebuild_plan_end(struct rebuild_plan *p)
 {
     miss(p, p->info.next_id);
+    p->next_seq = p->info.next_id > p->last_seq ? p->info.next_id : p->last_seq + 1;
 }
 
 /* --- records --------------------------------------------------------------------------------- */
@@ -158,14 +162,15 @@ static void settle_totals(struct queue *q, const struct rebuild_plan *p)
     q->acked = i->acked;
     q->dropped = i->dropped;
     q->dead = i->dead;
-    q->damaged = i->pushed > items + done ? i->pushed - items - done : 0;
+    const uint64_t pushed = p->next_seq - 1;
+    q->damaged = pushed > items + done ? pushed - items - done : 0;
 }
 
 enum err rebuild_close(struct rebuild *r, const struct rebuild_plan *p)
 {
     struct object *o = &r->object;
-    begin_at(r, p->info.next_id);
-    enum err e = fill_up_to(r, p->info.next_id);
+    begin_at(r, p->next_seq);
+    enum err e = fill_up_to(r, p->next_seq);
     if (e != OK)
         return e;
     settle_totals(o->queue, p);

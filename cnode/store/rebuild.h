@@ -20,6 +20,7 @@ struct rebuild_plan {
     uint64_t front_seq; /* its frontier, or the first item behind the last number that is missing
                            behind that */
     uint64_t last_seq;  /* of the item that was seen last */
+    uint64_t next_seq;  /* of the next push */
 };
 
 /* rebuild_plan_for takes over what an open queue says; rebuild_plan_item is told of each item, in

@@ -324,6 +324,7 @@ static int survey(struct repair *r)
     c->arg = r;
     c->found = found;
     c->progress = progress;
+    c->behind = true;
     c->counts = &r->counts;
     first = *c;
     first.store = r->look.kind == FILE_QUEUE ? plan_queue : note_store;

@@ -38,10 +38,12 @@ static enum err add(void *arg, const struct check_item *item)
     return OK;
 }
 
+/* With what stands behind the end, as repair does it. */
 static enum err look(const char *path, struct content *c, struct check_counts *counts)
 {
     const int fd = open(path, O_RDONLY);
-    const struct check check = {.now_ms = now_ms, .counts = counts, .arg = c, .item = add};
+    const struct check check = {
+        .now_ms = now_ms, .counts = counts, .arg = c, .item = add, .behind = true};
     c->n = 0;
     const enum err e = check_file(fd, &check);
     close(fd);
@@ -79,7 +81,8 @@ static void build(const char *from, const char *to)
     struct job j;
     const int fd = open(from, O_RDONLY);
     const int made = open(to, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    struct check c = {.now_ms = now_ms, .arg = &j, .store = plan_queue, .item = plan_item};
+    struct check c = {
+        .now_ms = now_ms, .arg = &j, .store = plan_queue, .item = plan_item, .behind = true};
     (void)check_file(fd, &c);
     rebuild_plan_end(&j.plan);
     c.store = NULL;
@@ -211,6 +214,35 @@ static void gaps_in_a_long_backlog_are_no_gaps_in_the_new_file(void **state)
     queue_file_remove(&f);
 }
 
+/* Behind the last checkpoint a damaged record is the end of all for the engine; also where the log
+ * goes on elsewhere. */
+static void items_behind_a_damaged_one_are_kept(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    struct check_counts counts;
+    char why[QUEUE_WHY];
+    queue_file_make(&f);
+    queue_file_push(&f, 100, 3);
+    queue_file_checkpoint(&f);
+    uint64_t left;
+    const struct recordlog *log = &f.object.queue->logs[LOG_MAIN];
+    const uint64_t at = log_offset(log, log->tail, &left);
+    queue_file_push(&f, 20000, 7);
+    assert_true(log->n > 0 && log->end - log->base > 65536);
+    assert_int_equal(queue_bury(&f.object, &f.now, queue_file_take(&f)), OK);
+    for (int i = 0; i < 5; i++)
+        queue_file_take(&f);
+    queue_file_kill(&f);
+    flip(folder_file(f.dir, "q"), at + 100); /* the bytes of item 4 */
+    builds_the_same(folder_file(f.dir, "q"), &counts);
+    assert_int_equal(counts.things, 9);
+    assert_int_equal(counts.notes, 6);
+    assert_int_equal(queue_file_try(&f, why), OK);
+    assert_int_equal(queue_file_look(&f).items, 3);
+    queue_file_remove(&f);
+}
+
 /* The engine goes on where the other would have. */
 static void the_new_file_is_a_queue_like_the_old(void **state)
 {
@@ -263,6 +295,7 @@ int main(void)
         cmocka_unit_test(items_of_every_state_are_kept),
         cmocka_unit_test(items_of_the_shelf_are_kept),
         cmocka_unit_test(gaps_in_a_long_backlog_are_no_gaps_in_the_new_file),
+        cmocka_unit_test(items_behind_a_damaged_one_are_kept),
         cmocka_unit_test(the_new_file_is_a_queue_like_the_old),
         cmocka_unit_test(an_empty_queue_keeps_its_numbers),
     };
