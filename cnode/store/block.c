@@ -468,6 +468,14 @@ static enum err clear_beyond(struct object *o)
     return e;
 }
 
+static enum err grow_to(struct object *o, uint64_t capacity)
+{
+    enum err e = clear_beyond(o);
+    if (e == OK)
+        e = object_resize(o, file_size_of(capacity, o->blocks->size));
+    return e == OK ? adopt(o) : e;
+}
+
 enum err block_grow(struct object *o, uint64_t most)
 {
     const struct blocks *b = o->blocks;
@@ -475,13 +483,15 @@ enum err block_grow(struct object *o, uint64_t most)
     uint64_t wanted;
     if (!add_u64(size, size < most ? size : most, &wanted) || wanted > INT64_MAX)
         return ERR_EFBIG;
-    uint64_t capacity = capacity_of(wanted, b->size);
-    if (capacity == b->capacity)
-        capacity++;
-    enum err e = clear_beyond(o);
-    if (e == OK)
-        e = object_resize(o, file_size_of(capacity, b->size));
-    return e == OK ? adopt(o) : e;
+    const uint64_t capacity = capacity_of(wanted, b->size);
+    return grow_to(o, capacity == b->capacity ? capacity + 1 : capacity);
+}
+
+enum err block_reserve(struct object *o, uint64_t n)
+{
+    if (n <= o->blocks->capacity)
+        return OK;
+    return n > capacity_of(INT64_MAX, o->blocks->size) ? ERR_EFBIG : grow_to(o, n);
 }
 
 enum err block_put(struct object *o, uint64_t a, const void *bytes)

@@ -37,11 +37,14 @@ uint64_t block_used(const struct object *o);
 
 /* block_find gives the n lowest addresses that are free, in order. ERR_FULL: there are not so many.
  * block_grow makes room for more: the file is twice as long then, or by `most` bytes longer where
- * that is less, in any case by a slot. It waits for the disk. */
+ * that is less, in any case by a slot. block_reserve makes room for the addresses below n, and for
+ * no more. Both wait for the disk. ERR_EFBIG: no file can be so long. */
 enum err block_find(struct object *o, uint32_t n, bool may_wait, uint64_t *addresses);
 enum err block_grow(struct object *o, uint64_t most);
+enum err block_reserve(struct object *o, uint64_t n);
 
-/* block_put stores a block at an address that block_find has given. */
+/* block_put stores a block at an address that is free, and for which there is room: one that
+ * block_find has given, or any in a store that nobody else knows yet. */
 enum err block_put(struct object *o, uint64_t a, const void *bytes);
 
 /* block_read copies the block; *there tells whether there is one. ERR_CORRUPT: it is not whole. */

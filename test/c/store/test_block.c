@@ -273,6 +273,27 @@ static void a_bit_without_a_slot_does_not_outlive_a_growth(void **state)
     is_there(70, 1000);
 }
 
+static void room_is_made_for_any_address_that_is_known(void **state)
+{
+    (void)state;
+    enum { LAST = 2 * BLOCK_SLOTS + 7 };
+    open_store(0);
+    assert_int_equal(block_reserve(&store, LAST + 1), OK);
+    assert_int_equal(block_capacity(&store), LAST + 1);
+    assert_int_equal(store.map.size, slot_at(LAST) + SLOT);
+    assert_int_equal(block_put(&store, LAST, bytes_of(5)), OK);
+    assert_int_equal(block_put(&store, BLOCK_SLOTS, bytes_of(6)), OK);
+    assert_int_equal(block_reserve(&store, 3), OK);
+    assert_int_equal(block_capacity(&store), LAST + 1);
+    assert_int_equal(block_reserve(&store, UINT64_MAX), ERR_EFBIG);
+    assert_int_equal(block_reserve(&store, (uint64_t)INT64_MAX / SLOT + 1), ERR_EFBIG);
+    reopen();
+    assert_int_equal(block_used(&store), 2);
+    is_there(LAST, 5);
+    is_there(BLOCK_SLOTS, 6);
+    assert_int_equal(put(7), 0);
+}
+
 static void contact_puts_the_map_right(void **state)
 {
     (void)state;
@@ -455,6 +476,7 @@ int main(void)
         TEST(slots_are_whole_and_the_file_grows_by_them),
         TEST(a_piece_of_a_map_page_is_no_group),
         TEST(a_bit_without_a_slot_does_not_outlive_a_growth),
+        TEST(room_is_made_for_any_address_that_is_known),
         TEST(contact_puts_the_map_right),
         TEST(what_is_torn_is_never_handed_out),
         TEST(repair_goes_by_the_slots),
