@@ -79,25 +79,48 @@ static enum err make_unnamed(struct conversion *c, int *fd)
     return *fd >= 0 ? OK : err_last();
 }
 
-/* Its own time is now, from which delays are counted; that of the items is the old file's. */
-static enum err open_fresh(struct conversion *c, const struct opening *o)
+static enum err open_fresh(struct object *fresh, int fd, const char *path, uint64_t now_ms)
 {
     static const struct queue_change none;
     struct stat st;
     char why[QUEUE_WHY];
-    int fd = -1;
-    enum err e = make_unnamed(c, &fd);
-    if (e != OK)
-        return e;
-    e = os_may_hold(fd) ? queue_make(fd, &queue_limits, &none, o->now_ms) : ERR_RESERVE_FDS;
+    fresh->map.fd = fd;
+    enum err e = os_may_hold(fd) ? queue_make(fd, &queue_limits, &none, now_ms) : ERR_RESERVE_FDS;
     if (e == OK && os.fstat(fd, &st) != 0)
         e = err_last();
-    if (e != OK) {
-        os.close(fd);
+    if (e != OK)
         return e;
+    e = map_open(&fresh->map, fd, (uint64_t)st.st_size, true, MAP_OF_FILE);
+    return e == OK ? queue_open(fresh, &queue_limits, path, now_ms, why) : e;
+}
+
+static enum err push_all(struct object *fresh, struct nif_queue *items, uint64_t time_ms,
+                         uint64_t *count)
+{
+    const struct turn t = {.now_ms = time_ms, .may_wait = true};
+    struct span item;
+    uint64_t seq;
+    enum err e;
+    while ((e = nif_queue_next(items, &item)) == OK) {
+        e = queue_push(fresh, &t, &item, 1, &seq);
+        if (e != OK)
+            return e;
+        ++*count;
     }
-    e = map_open(&c->fresh.map, fd, (uint64_t)st.st_size, true, MAP_OF_FILE);
-    return e == OK ? queue_open(&c->fresh, &queue_limits, o->path, o->now_ms, why) : e;
+    return e == ERR_EMPTY ? OK : e;
+}
+
+enum err convert_into(struct object *fresh, int fd, struct nif_queue *items, const char *path,
+                      uint64_t time_ms, uint64_t now_ms, uint64_t *count)
+{
+    *fresh = (struct object){.kind = OBJECT_QUEUE, .map = {.fd = -1}};
+    *count = 0;
+    enum err e = open_fresh(fresh, fd, path, now_ms);
+    if (e != OK)
+        return e;
+    e = push_all(fresh, items, time_ms, count);
+    queue_close(fresh);
+    return e == OK && fresh->failed ? ERR_EIO : e;
 }
 
 static uint64_t time_of(const struct conversion *c, uint64_t now_ms)
@@ -108,33 +131,17 @@ static uint64_t time_of(const struct conversion *c, uint64_t now_ms)
     return ms < now_ms ? ms : now_ms;
 }
 
-static enum err push_all(struct conversion *c, uint64_t now_ms)
-{
-    const struct turn t = {.now_ms = time_of(c, now_ms), .may_wait = true};
-    struct span item;
-    uint64_t seq;
-    enum err e;
-    nif_queue_rewind(&c->items);
-    while ((e = nif_queue_next(&c->items, &item)) == OK) {
-        e = queue_push(&c->fresh, &t, &item, 1, &seq);
-        if (e != OK)
-            return e;
-        c->count++;
-    }
-    return e == ERR_EMPTY ? OK : e;
-}
-
-/* Complete and durable, with owner and mode. */
+/* Complete and durable, with owner and mode. Its own time is now, from which delays are counted;
+ * that of the items is the old file's. */
 static enum err build(struct conversion *c, const struct opening *o)
 {
-    enum err e = open_fresh(c, o);
+    int fd = -1;
+    enum err e = make_unnamed(c, &fd);
     if (e != OK)
         return e;
-    e = push_all(c, o->now_ms);
-    queue_close(&c->fresh);
-    if (e == OK && c->fresh.failed)
-        e = ERR_EIO;
-    const int fd = c->fresh.map.fd;
+    nif_queue_rewind(&c->items);
+    e = convert_into(&c->fresh, fd, &c->items, o->path, time_of(c, o->now_ms), o->now_ms,
+                     &c->count);
     if (e == OK && os.own(fd, c->old.st_uid, c->old.st_gid) != 0)
         e = err_last();
     if (e == OK && os.lock_exclusive(fd) != 0)

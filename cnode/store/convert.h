@@ -5,6 +5,13 @@
 
 #include "store/object.h"
 
+/* convert_into fills the empty file fd with a queue that has all the items still to come, pushed at
+ * time_ms, and counts them; it is durable then. The object takes fd over, also on failure, and has
+ * no queue any more, but still the map. ERR_NOT_QUEUE, ERR_MAX_FRAME: an item is none of ours.
+ * Waits for disks. */
+enum err convert_into(struct object *fresh, int fd, struct nif_queue *items, const char *path,
+                      uint64_t time_ms, uint64_t now_ms, uint64_t *count);
+
 /* convert looks at the file that the opening has found. Where it is a queue of the NIF library's,
  * a queue of ours with its items takes its name, and `fd` is that one's, locked; the old file is
  * called NAME.nif then. All else is left alone, and OK, also a file that somebody else holds

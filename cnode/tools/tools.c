@@ -58,6 +58,18 @@ const struct tool tool_rows[] = {
      .most = 1,
      .run = tool_forget_journal,
      .help = "let a file be opened without the journal that has changes of it"},
+    {.name = "convert",
+     .arguments = "OLD NEW",
+     .least = 2,
+     .most = 2,
+     .run = tool_convert,
+     .help = "write a queue of the NIF library emmap as a new file; OLD stays as it is",
+     .options = {{"blocks", NULL, "OLD is a block store instead"},
+                 {"levels", "N", "with which the library was built (BS_LEVELS); 3 if not given"},
+                 {"lowest-only", NULL, "believe only its lowest masks, after a power cut"},
+                 {"map", "FILE",
+                  "write the old and the new address of each block; - is standard "
+                  "output"}}},
     {.name = NULL},
 };
 
@@ -161,6 +173,7 @@ static int run(const struct tool *tool, int argc, char **argv)
     struct tool_call call = {.tool = tool};
     int found;
     long_options(tool, longs);
+    optind = 0; /* also resets getopt, for a second tool in one process */
     opterr = 0;
     while ((found = getopt_long(argc, argv, ":", longs, NULL)) >= FIRST_ROW) {
         if (found == HELP) {

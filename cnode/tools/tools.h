@@ -83,4 +83,6 @@ int tool_repair(const struct tool_call *call);
 int tool_repair_journal(const struct tool_call *call);
 int tool_forget_journal(const struct tool_call *call);
 
+int tool_convert(const struct tool_call *call);
+
 #endif

@@ -185,6 +185,11 @@ static int remove_attribute(int fd, const char *name)
     return fails(__func__) ? -1 : faults.real.remove_attribute(fd, name);
 }
 
+static int locked(int fd)
+{
+    return fails(__func__) ? 0 : faults.real.locked(fd);
+}
+
 static int locked_alone(int fd)
 {
     return fails(__func__) ? 0 : faults.real.locked_alone(fd);
@@ -253,6 +258,7 @@ void faults_install(void)
                      .set_attribute = set_attribute,
                      .get_attribute = get_attribute,
                      .remove_attribute = remove_attribute,
+                     .locked = locked,
                      .locked_alone = locked_alone,
                      .list = list,
                      .map = map,
