@@ -70,6 +70,14 @@ const struct tool tool_rows[] = {
                  {"map", "FILE",
                   "write the old and the new address of each block; - is standard "
                   "output"}}},
+    {.name = "bench-disk",
+     .arguments = "DIR",
+     .least = 1,
+     .most = 1,
+     .run = tool_bench_disk,
+     .help = "measure what durable changes cost in a directory; nothing is left in it",
+     .options = {{"seconds", "N", "how long it may take, 1 to 3600; 3 if not given"},
+                 {"json", NULL, "one object of JSON instead of text"}}},
     {.name = NULL},
 };
 

@@ -83,6 +83,8 @@ int tool_repair(const struct tool_call *call);
 int tool_repair_journal(const struct tool_call *call);
 int tool_forget_journal(const struct tool_call *call);
 
+/* convert.c, bench_disk.c */
 int tool_convert(const struct tool_call *call);
+int tool_bench_disk(const struct tool_call *call);
 
 #endif

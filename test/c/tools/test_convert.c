@@ -14,7 +14,7 @@
 #include "support/folder.h"
 #include "sys/guard.h"
 #include "sys/os.h"
-#include "tools/tools.h"
+#include "tools/quiet.h"
 
 enum { FILE_MOST = 65536 };
 
@@ -87,25 +87,11 @@ static unsigned names_in_directory(void)
     return n;
 }
 
-/* What it says is no part of a test's output. */
 static int run(bool blocks)
 {
     char *of_blocks[] = {"convert", "--blocks", "--levels=2", old, new, NULL};
     char *of_queue[] = {"convert", old, new, NULL};
-    fflush(NULL);
-    const int said[] = {dup(STDOUT_FILENO), dup(STDERR_FILENO)};
-    const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    must(said[0] >= 0 && said[1] >= 0 && null >= 0);
-    dup2(null, STDOUT_FILENO);
-    dup2(null, STDERR_FILENO);
-    const int exit_code = blocks ? tools_run(5, of_blocks) : tools_run(3, of_queue);
-    fflush(NULL);
-    dup2(said[0], STDOUT_FILENO);
-    dup2(said[1], STDERR_FILENO);
-    close(said[0]);
-    close(said[1]);
-    close(null);
-    return exit_code;
+    return quiet_run(blocks ? of_blocks : of_queue, NULL, 0);
 }
 
 /* The kind of the new file; of a block store all blocks are there. */
