@@ -2,11 +2,11 @@
  * test/tools_bench_disk_SUITE.erl looks at. */
 #include <errno.h>
 
+#include "quiet.h"
 #include "support/check.h"
 #include "support/faults.h"
 #include "support/folder.h"
 #include "sys/os.h"
-#include "tools/quiet.h"
 
 static char *dir;
 static char text[4096];

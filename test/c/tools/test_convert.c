@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "proto/term.h"
+#include "quiet.h"
 #include "store/block.h"
 #include "store/kind.h"
 #include "support/check.h"
@@ -14,7 +15,6 @@
 #include "support/folder.h"
 #include "sys/guard.h"
 #include "sys/os.h"
-#include "tools/quiet.h"
 
 enum { FILE_MOST = 65536 };
 
