@@ -41,8 +41,10 @@ static const char *part_of(const struct tool *tool)
     snprintf(head, sizeof head, "\n.SS \"%s%s %s\"\n", escaped(tool->name),
              tool->options[0].name != NULL ? " [OPTION]..." : "", escaped(tool->arguments));
     const char *at = strstr(subcommands, head);
-    if (at == NULL)
+    if (at == NULL) {
         fail_msg("the man page has no%s", head);
+        return "";
+    }
     at += strlen(head);
     const char *end = strstr(at, "\n.SS ");
     const size_t len = end == NULL ? strlen(at) : (size_t)(end - at + 1);
