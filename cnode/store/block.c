@@ -209,7 +209,7 @@ struct look {
     const struct blocks *blocks;
     const uint8_t *slot;
     uint64_t a;
-    int state; /* of block_view */
+    enum block_state state;
 };
 
 static void look_touch(void *arg)

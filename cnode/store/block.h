@@ -62,7 +62,7 @@ enum err block_next(struct object *o, uint64_t from, bool may_wait, uint64_t *a,
  * has a bit only, where the file is long enough for that: block_bits is behind the last of these.
  */
 struct block_view {
-    enum { BLOCK_FREE, BLOCK_WHOLE, BLOCK_TORN } state;
+    enum block_state { BLOCK_FREE, BLOCK_WHOLE, BLOCK_TORN } state;
     bool bit;
     uint64_t offset; /* of the slot in the file */
 };
