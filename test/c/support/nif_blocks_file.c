@@ -15,7 +15,7 @@ static bool is_stored(const struct nif_blocks_file *f, uint64_t place)
 static uint64_t count(const struct nif_blocks_file *f, uint64_t first, uint64_t n)
 {
     uint64_t stored = 0;
-    for (uint64_t place = first; place < first + n; place++)
+    for (uint64_t place = first; place < first + n && place < f->stored; place++)
         stored += is_stored(f, place);
     return stored;
 }
