@@ -1,4 +1,4 @@
-%% Mixed load on queues, counters and regions, default and durable ones. A worker is a process on a
+%% Mixed load on queues, counters, regions and block stores, default and durable ones. A worker is a process on a
 %% client node; what it was told comes back to the test as events, for emmap_load_model to compare
 %% with what is found when the daemon has been killed or power was cut.
 %%
@@ -22,7 +22,8 @@
 -define(WORKERS, 4).
 -define(REGION, (6 bsl 20)).
 -define(SMALL, (1 bsl 16)).
--define(LONG, 2000). % items of a queue; half of them stay
+-define(LONG, 2000). % items of a queue, blocks of a store; half of them stay
+-define(BLOCK, 200).
 -define(NEW, "new.").
 
 classes() ->
@@ -66,7 +67,7 @@ summary(Events) ->
 %%% The objects by their two faces.
 
 objects() ->
-    [{Class, Kind} || Class <- classes(), Kind <- [queue, counters, region]].
+    [{Class, Kind} || Class <- classes(), Kind <- [queue, counters, region, blocks]].
 
 name({Class, Kind}) ->
     lists:concat([Class, ".", Kind]).
@@ -78,7 +79,7 @@ options({Class, queue}) ->
     [{max_attempts, 3}, {dead_letter, dead_name(Class)}, {durability, Class}];
 options({Class, counters}) ->
     [{durability, Class}];
-options({Class, region}) ->
+options({Class, Kind}) when Kind =:= region; Kind =:= blocks ->
     [create, write, {durability, Class}].
 
 handle({_, queue} = O, Name) ->
@@ -88,6 +89,10 @@ handle({_, counters} = O, Name) ->
     emmap:open_counters(Name, ?COUNTERS, options(O));
 handle({_, region} = O, Name) ->
     {ok, F, _} = emmap:open(Name, 0, file_size(Name), options(O)),
+    F;
+handle({_, blocks} = O, Name) ->
+    {ok, F, _} = emmap:open(Name, 0, 0, options(O)),
+    ok = emmap:init_block_storage(F, ?BLOCK),
     F.
 
 functions() ->
@@ -110,6 +115,11 @@ by_function({_, queue}, Q, Function, Args) ->
     apply(emmap_queue, Function, [Q | Args]);
 by_function({_, counters}, C, close, []) ->
     emmap:close_counters(C);
+by_function({_, blocks}, F, Function, Args) when Function =/= close, Function =/= sync ->
+    case apply(emmap, Function, [F | Args]) of
+        {error, _} = Error -> Error;
+        Result -> {ok, Result}
+    end;
 by_function(_O, H, Function, Args) ->
     apply(emmap, Function, [H | Args]).
 
@@ -132,7 +142,12 @@ opened(D, {_, queue} = O, Name) ->
 opened(D, {_, counters} = O, Name) ->
     call(D, {open_counters, Name, ?COUNTERS, options(O)});
 opened(D, {_, region} = O, Name) ->
-    call(D, {open, Name, 0, file_size(Name), options(O)}).
+    call(D, {open, Name, 0, file_size(Name), options(O)});
+opened(D, {_, blocks} = O, Name) ->
+    case call(D, {open, Name, 0, 0, options(O)}) of
+        {ok, Id, Info} -> ok = call(D, {init_block_storage, Id, ?BLOCK}), {ok, Id, Info};
+        Error -> Error
+    end.
 
 file_size(?NEW ++ _) -> ?SMALL;
 file_size(_) -> ?REGION.
@@ -178,11 +193,11 @@ kinds(pops) ->
     often([push, push, push_many, pop, pop, pop_many, pop_many, ack, ack, release]) ++ rarely().
 
 often(Kinds) ->
-    lists:append(lists:duplicate(4, Kinds ++ [inc, inc, update, page, page, word, word_atomic])).
+    lists:append(lists:duplicate(4, Kinds ++ [inc, inc, update, page, page, word, word_atomic, store, store, free])).
 
 rarely() ->
     [push_synced, pop_synced, inc_synced, page_synced, sync, bury, kick, big, big_synced,
-     create].
+     create, store_synced].
 
 step(push, Ask, Class, Key) ->
     pushed(Class, Ask({Class, queue}, push, [item(Key)]), [Key]);
@@ -246,8 +261,26 @@ step(big_synced, Ask, Class, Key) ->
                          fun([ok, ok], At) -> [{wrote, Class, Place, value(Key), At}] end,
                          [{perhaps_wrote, Class, Place, value(Key)}]),
     {Next, [{perhaps_wrote, Class, Place, value(Key) - 1} | New]};
+step(store, Ask, Class, Key) ->
+    Keys = three(Key),
+    told(Ask({Class, blocks}, store_blocks, [lists:map(fun block/1, Keys)]),
+         fun({ok, As}, At) -> stored(Class, As, Keys, At) end, perhaps_stored(Class, Keys));
+step(store_synced, Ask, Class, Key) ->
+    Keys = three(Key),
+    synced(Ask, {Class, blocks}, [{store_block, block(K)} || K <- Keys],
+           fun(Replies, At) -> stored(Class, [A || {ok, A} <- Replies], Keys, At) end,
+           perhaps_stored(Class, Keys));
+step(free, Ask, Class, _) ->
+    case own_blocks(Class) of
+        [] ->
+            {on, []};
+        [{A, Key} | Rest] ->
+            put({blocks, Class}, Rest),
+            told(Ask({Class, blocks}, free_block, [A]),
+                 fun({ok, true}, At) -> [{freed, Class, Key, At}] end, [{perhaps_freed, Class, Key}])
+    end;
 step(sync, Ask, Class, _) ->
-    Object = {Class, one_of({queue, counters, region})},
+    Object = {Class, one_of({queue, counters, region, blocks})},
     Since = now_ns(),
     told(Ask(Object, sync, []), fun(ok, _) -> [{synced, Object, Since}] end, []);
 step(create, Ask, Class, {{Round, I}, N}) ->
@@ -315,6 +348,21 @@ taken(Ask, Class, Settle, Events) ->
             lost(Reason, [])
     end.
 
+%% Where this worker has stored what.
+own_blocks(Class) ->
+    case get({blocks, Class}) of
+        undefined -> [];
+        Blocks -> Blocks
+    end.
+
+stored(Class, As, Keys, At) ->
+    New = lists:zip(As, Keys),
+    _ = put({blocks, Class}, New ++ own_blocks(Class)),
+    [{stored, Class, Key, A, At} || {A, Key} <- New].
+
+perhaps_stored(Class, Keys) ->
+    [{perhaps_stored, Class, Key} || Key <- Keys].
+
 increment() ->
     {rand:uniform(?COUNTERS) - 1, rand:uniform(5)}.
 
@@ -345,6 +393,10 @@ item(Key) ->
 key({Key, Pad}) ->
     true = Pad =:= pad(Key),
     Key.
+
+block(Key) ->
+    Bytes = term_to_binary(Key),
+    <<Bytes/binary, 0:((?BLOCK - byte_size(Bytes)) * 8)>>.
 
 %% Most are short; one in fifty is longer than a granule of the file.
 pad(Key) ->
@@ -388,6 +440,7 @@ found(D, Dir) ->
 shortened(D, Found) ->
     maps:map(fun
         ({_, queue} = O, Items) when length(Items) > ?LONG -> shortened(D, name(O), Items);
+        ({_, blocks} = O, Blocks) when length(Blocks) > ?LONG -> thinned(D, name(O), Blocks);
         (_, Content) -> Content
     end, Found).
 
@@ -398,6 +451,13 @@ shortened(D, Q, Items) ->
     ok = call(D, {sync, Q}),
     Rest.
 
+thinned(D, Name, Blocks) ->
+    {Gone, Rest} = lists:split(length(Blocks) - ?LONG div 2, Blocks),
+    {ok, Freed} = call(D, {free_blocks, Name, [A || {A, _} <- Gone]}),
+    true = lists:all(fun(Was) -> Was end, Freed),
+    ok = call(D, {sync, Name}),
+    Rest.
+
 contents(D, {_, queue}, Id) ->
     ok = until(fun() -> is_all_ready(D, Id) end),
     items(D, Id, 1);
@@ -405,7 +465,23 @@ contents(D, {_, counters}, Id) ->
     {ok, Values} = call(D, {read_counters, Id}),
     Values;
 contents(D, {_, region}, Id) ->
-    [{Place, runs(D, Id, Place)} || Place <- places()].
+    [{Place, runs(D, Id, Place)} || Place <- places()];
+contents(D, {_, blocks}, Id) ->
+    ok = repaired(D, Id, 0),
+    blocks(D, Id, 0).
+
+repaired(_, _, eof) ->
+    ok;
+repaired(D, Id, From) ->
+    {ok, #{next := Next}} = call(D, {repair_block_storage, Id, [{from, From}]}),
+    repaired(D, Id, Next).
+
+blocks(_, _, eof) ->
+    [];
+blocks(D, Id, From) ->
+    {ok, Blocks, Next} = call(D, {read_blocks, Id, From, 1000}),
+    [{A, Key} || {A, Block} <- Blocks, Key <- [binary_to_term(Block)], Block =:= block(Key) orelse error(A)]
+        ++ blocks(D, Id, Next).
 
 %% What was on its way to the dead letters is there.
 is_all_ready(D, Id) ->

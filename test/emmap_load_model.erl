@@ -16,10 +16,13 @@ check(Crash, Base, Events, Found) ->
     [ok = region(kept(Crash, {Class, region}, Events), maps:get({Class, region}, Base),
                  of_class(Class, Events), maps:get({Class, region}, Found))
      || {Class, region} <- maps:keys(Base)],
+    [ok = blocks(kept(Crash, {Class, blocks}, Events), maps:get({Class, blocks}, Base),
+                 of_class(Class, Events), maps:get({Class, blocks}, Found))
+     || {Class, blocks} <- maps:keys(Base)],
     [] = [Name || {created, Name} <- Events] -- maps:get(new, Found),
     ok.
 
-%% How many pushes, pops and increments were acknowledged and yet are as if they had not been, at
+%% How many pushes, pops, increments, stores and frees were acknowledged and yet are as if they had not been, at
 %% least; 0 after `kill'.
 lost(Base, Events, Found) ->
     sum([pushes_and_pops(of_class(Class, Events),
@@ -28,7 +31,10 @@ lost(Base, Events, Found) ->
          || {Class, queue} <- maps:keys(Base)])
         + sum([increments(of_class(Class, Events), maps:get({Class, counters}, Base),
                           maps:get({Class, counters}, Found))
-               || {Class, counters} <- maps:keys(Base)]).
+               || {Class, counters} <- maps:keys(Base)])
+        + sum([stores_and_frees(of_class(Class, Events),
+                                [Key || {_, Key} <- maps:get({Class, blocks}, Found)])
+               || {Class, blocks} <- maps:keys(Base)]).
 
 %% Internal.
 
@@ -39,6 +45,14 @@ pushes_and_pops(Events, There) ->
     Unknown = sum([N || {unknown, _, N} <- Events]),
     Again = sets:size(sets:intersection(sets:from_list(Done), sets:from_list(There))),
     max(0, length(Lost) - Unknown) + Again.
+
+stores_and_frees(Events, There) ->
+    Freed = freed(Events),
+    length(([Key || {stored, _, Key, _, _} <- Events] -- Freed) -- There)
+        + length([Key || {freed, _, Key, _} <- Events, lists:member(Key, There)]).
+
+freed(Events) ->
+    [Key || {freed, _, Key, _} <- Events] ++ [Key || {perhaps_freed, _, Key} <- Events].
 
 %% Of counters by whose sum less is there than was added.
 increments(Events, Base, Found) ->
@@ -158,3 +172,19 @@ words(Place, Least, Sent, [{Old, N} | Olds], [{New, M} | News]) ->
 
 rest(_, 0, Runs) -> Runs;
 rest(Value, N, Runs) -> [{Value, N} | Runs].
+
+%% Each block is where it was stored, or where nobody was told. What was kept is there, unless it was
+%% freed; what was freed and kept so is not.
+blocks(Kept, Base, Events, Found) ->
+    Places = maps:from_list([{Key, A} || {A, Key} <- Base]
+                            ++ [{Key, A} || {stored, _, Key, A, _} <- Events]
+                            ++ [{Key, any} || {perhaps_stored, _, Key} <- Events]),
+    [{true, _} = {lists:member(maps:get(Key, Places, none), [A, any]), {block, A, Key}}
+     || {A, Key} <- Found],
+    There = sets:from_list([Key || {_, Key} <- Found]),
+    Freed = sets:from_list(freed(Events)),
+    Must = [Key || {_, Key} <- Base] ++ [Key || {stored, _, Key, _, At} <- Events, Kept(At)],
+    [] = [Key || Key <- Must, not sets:is_element(Key, Freed), not sets:is_element(Key, There)],
+    [] = [Key || {freed, _, Key, At} <- Events, Kept(At), sets:is_element(Key, There)],
+    true = sets:size(There) =:= length(Found),
+    ok.

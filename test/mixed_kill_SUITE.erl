@@ -1,4 +1,4 @@
-%% A daemon that is killed again and again while two nodes work on queues, counters and regions:
+%% A daemon that is killed again and again while two nodes work on objects of each kind:
 %% nothing acknowledged is lost, nothing is corrupt. EMMAP_KILLS says how often (50).
 -module(mixed_kill_SUITE).
 
