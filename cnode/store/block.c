@@ -278,18 +278,28 @@ static enum err damaged(char why[BLOCK_WHY], const char *what)
     return ERR_DAMAGED;
 }
 
+static uint64_t header_hash(const struct block_header *h)
+{
+    return hash_bytes(0, h, offsetof(struct block_header, hash));
+}
+
+/* As much as there is of it, and zeros. */
+static enum err copy_header(struct object *o, struct block_header *h)
+{
+    *h = (struct block_header){.version = 0};
+    return region_read(o, 0, h, o->map.size < sizeof *h ? o->map.size : sizeof *h);
+}
+
 static enum err read_header(struct object *o, struct block_header *h, char why[BLOCK_WHY])
 {
-    const uint64_t size = o->map.size < sizeof *h ? o->map.size : sizeof *h;
-    *h = (struct block_header){.version = 0};
-    enum err e = region_read(o, 0, h, size);
+    enum err e = copy_header(o, h);
     if (e != OK)
         return e;
     if (memcmp(h->magic, BLOCK_MAGIC, sizeof h->magic) != 0)
         return ERR_NOT_BLOCKS;
-    if (size < sizeof *h)
+    if (o->map.size < sizeof *h)
         return damaged(why, "cut off");
-    if (h->hash != hash_bytes(0, h, offsetof(struct block_header, hash)))
+    if (h->hash != header_hash(h))
         return damaged(why, "its hash does not fit");
     if (h->version != BLOCK_VERSION)
         return damaged(why, "of another version");
@@ -335,40 +345,65 @@ static void search_touch(void *arg)
     s->zero = s->len == 0 || (s->at[0] == 0 && memcmp(s->at, s->at + 1, s->len - 1) == 0);
 }
 
-static enum err is_all_zero(struct object *o, bool *zero)
+static enum err is_zero_from(struct object *o, uint64_t pos, bool *zero)
 {
-    struct search s = {.at = o->map.at, .len = o->map.size};
+    struct search s = {.at = o->map.at + pos, .len = o->map.size - pos};
     if (!guard_run(search_touch, &s))
         return object_page_failed(o);
     *zero = s.zero;
     return OK;
 }
 
+/* Zeros; or the magic and, behind a header that is not whole, zeros: it was being made when the
+ * power was cut, and nobody was told. */
+static enum err is_nothing_yet(struct object *o, bool *is)
+{
+    struct block_header h;
+    *is = false;
+    if (!block_is_store(&o->map))
+        return is_zero_from(o, 0, is);
+    enum err e = copy_header(o, &h);
+    if (e != OK || h.hash == header_hash(&h))
+        return e;
+    return is_zero_from(o, o->map.size < sizeof h ? o->map.size : sizeof h, is);
+}
+
+/* The magic first, durably: without it, what a power cut leaves of the rest would be somebody's
+ * bytes. */
 static enum err write_header(struct object *o, uint32_t size, uint64_t now_ms)
 {
     struct block_header h = {
         .magic = BLOCK_MAGIC, .version = BLOCK_VERSION, .block_size = size, .created = now_ms};
     os_random(h.uuid, sizeof h.uuid);
-    h.hash = hash_bytes(0, &h, offsetof(struct block_header, hash));
+    h.hash = header_hash(&h);
     enum err e = o->map.size < BLOCK_PAGE ? object_resize(o, BLOCK_PAGE) : object_writable(o);
+    if (e == OK)
+        e = region_write(o, 0, h.magic, sizeof h.magic);
+    if (e == OK)
+        e = object_sync(o);
     if (e == OK)
         e = region_write(o, 0, &h, sizeof h);
     return e == OK ? object_sync(o) : e;
 }
 
+static enum err make_store(struct object *o, enum err found, uint32_t size, uint64_t now_ms,
+                           char why[BLOCK_WHY])
+{
+    bool is;
+    enum err e = is_nothing_yet(o, &is);
+    if (e == OK && !is)
+        return found;
+    if (e == OK)
+        e = write_header(o, size, now_ms);
+    return e == OK ? block_open(o, why) : e;
+}
+
 enum err block_init(struct object *o, uint32_t *size, uint64_t now_ms, char why[BLOCK_WHY])
 {
-    bool zero = false;
     must(*size > 0 && *size <= BLOCK_LONGEST);
     enum err e = o->blocks == NULL ? block_open(o, why) : OK;
-    if (e == ERR_NOT_BLOCKS) {
-        e = is_all_zero(o, &zero);
-        if (e == OK && !zero)
-            e = ERR_NOT_BLOCKS;
-        if (e == OK)
-            e = write_header(o, *size, now_ms);
-        return e == OK ? block_open(o, why) : e;
-    }
+    if (e == ERR_NOT_BLOCKS || e == ERR_DAMAGED)
+        return make_store(o, e, *size, now_ms, why);
     if (e != OK || o->blocks->size == *size)
         return e;
     *size = o->blocks->size;
@@ -450,14 +485,17 @@ enum err block_find(struct object *o, uint32_t n, bool may_wait, uint64_t *addre
     return e;
 }
 
-/* Bits for which there are no slots yet: of a file that was cut by somebody. */
+/* Bits for which there are no slots yet: of a file that was cut by somebody, or of a growth that a
+ * power cut has undone. Of the page of the map there may be a part only. */
 static enum err clear_beyond(struct object *o)
 {
+    static const uint8_t zeros[BLOCK_PAGE];
     const struct blocks *b = o->blocks;
     const uint64_t end = align_up(b->capacity + 1, BLOCK_SLOTS);
+    const uint64_t page = group_at(b, b->capacity);
     int64_t v;
-    if (group_at(b, b->capacity) + BLOCK_PAGE > o->map.size)
-        return OK;
+    if (page + BLOCK_PAGE > o->map.size)
+        return page < o->map.size ? region_write(o, page, zeros, o->map.size - page) : OK;
     enum err e = OK;
     for (uint64_t w = b->capacity / BITS; e == OK && w * BITS < end; w++) {
         const uint64_t keep = w * BITS < b->capacity ? ~beyond(b, w) : 0;
@@ -468,9 +506,22 @@ static enum err clear_beyond(struct object *o)
     return e;
 }
 
+/* Of a slot that the file has not all of: the rest of its word, or it would come back. */
+static enum err clear_piece(struct object *o)
+{
+    static const uint8_t zeros[8];
+    const uint64_t pos = slot_at(o->blocks, o->blocks->capacity);
+    if (pos >= o->map.size)
+        return OK;
+    const uint64_t len = o->map.size - pos < sizeof zeros ? o->map.size - pos : sizeof zeros;
+    return region_write(o, pos, zeros, len);
+}
+
 static enum err grow_to(struct object *o, uint64_t capacity)
 {
     enum err e = clear_beyond(o);
+    if (e == OK)
+        e = clear_piece(o);
     if (e == OK)
         e = object_resize(o, file_size_of(capacity, o->blocks->size));
     return e == OK ? adopt(o) : e;

@@ -9,6 +9,7 @@
 #include "support/check.h"
 #include "support/folder.h"
 #include "sys/guard.h"
+#include "sys/hash.h"
 
 enum { SIZE = 12, SLOT = 8 + 16, HUGE_MOST = 1 << 30 };
 
@@ -294,6 +295,94 @@ static void room_is_made_for_any_address_that_is_known(void **state)
     assert_int_equal(put(7), 0);
 }
 
+/* Of a map of which the file has a part only. */
+static void a_bit_of_a_piece_of_a_map_does_not_outlive_a_growth(void **state)
+{
+    (void)state;
+    static const uint64_t sizes[] = {1, 7, 8, 9, 64, BLOCK_PAGE - 1};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        assert_int_equal(object_resize(&store, 0), OK);
+        open_store(20);
+        for (uint64_t n = 0; n < 20; n++)
+            put(n);
+        assert_int_equal(ftruncate(store.map.fd, (off_t)(BLOCK_PAGE + sizes[i])), 0);
+        reopen();
+        assert_int_equal(block_capacity(&store), 0);
+        assert_int_equal(block_grow(&store, HUGE_MOST), OK);
+        assert_int_equal(block_used(&store), 0);
+        assert_int_equal(put(1000), 0);
+        block_close(&store);
+    }
+}
+
+/* The file ends within the word, the bytes, or what is behind them. */
+static void a_piece_of_a_slot_does_not_come_back(void **state)
+{
+    (void)state;
+    for (uint64_t kept = 1; kept < SLOT; kept++) {
+        assert_int_equal(object_resize(&store, 0), OK);
+        open_store(5);
+        for (uint64_t n = 0; n < 5; n++)
+            put(n);
+        assert_int_equal(ftruncate(store.map.fd, (off_t)(slot_at(3) + kept)), 0);
+        reopen();
+        assert_int_equal(block_capacity(&store), 3);
+        is_none(3);
+        assert_int_equal(block_grow(&store, HUGE_MOST), OK);
+        is_there(2, 2);
+        is_none(3);
+        is_none(4);
+        assert_int_equal(put(1000), 3);
+        block_close(&store);
+    }
+}
+
+/* The magic is on the disk before the rest, so what was not told to be made can be made still. */
+static void what_was_half_made_is_made(void **state)
+{
+    (void)state;
+    static const uint64_t sizes[] = {8, 20, 63, 64, 4095, 4096, 9000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        for (uint64_t kept = 8; kept < sizeof(struct block_header) && kept <= sizes[i]; kept += 8) {
+            struct block_header h = {.magic = BLOCK_MAGIC,
+                                     .version = BLOCK_VERSION,
+                                     .block_size = 99,
+                                     .uuid = "another",
+                                     .created = 5};
+            assert_int_equal(object_resize(&store, 0), OK);
+            assert_int_equal(object_resize(&store, sizes[i]), OK);
+            assert_int_equal(put_bytes(&store, 0, &h, kept), OK);
+            assert_int_equal(block_open(&store, why), ERR_DAMAGED);
+            if (sizes[i] > sizeof h) {
+                assert_int_equal(put_bytes(&store, sizes[i] - 1, "x", 1), OK);
+                assert_int_equal(init(SIZE), ERR_DAMAGED);
+                assert_int_equal(store.map.at[sizes[i] - 1], 'x');
+                assert_int_equal(put_bytes(&store, sizes[i] - 1, "", 1), OK);
+            }
+            assert_int_equal(init(SIZE), OK);
+            put(1);
+            reopen();
+            is_there(0, 1);
+            block_close(&store);
+        }
+    }
+}
+
+/* One that we do not know is somebody's, also if there is no block in it. */
+static void a_store_of_another_version_stays(void **state)
+{
+    (void)state;
+    struct block_header h;
+    open_store(3);
+    block_close(&store);
+    memcpy(&h, store.map.at, sizeof h);
+    h.version++;
+    h.hash = hash_bytes(0, &h, offsetof(struct block_header, hash));
+    assert_int_equal(put_bytes(&store, 0, &h, sizeof h), OK);
+    assert_int_equal(init(SIZE), ERR_DAMAGED);
+    assert_memory_equal(store.map.at, &h, sizeof h);
+}
+
 static void contact_puts_the_map_right(void **state)
 {
     (void)state;
@@ -477,6 +566,10 @@ int main(void)
         TEST(a_piece_of_a_map_page_is_no_group),
         TEST(a_bit_without_a_slot_does_not_outlive_a_growth),
         TEST(room_is_made_for_any_address_that_is_known),
+        TEST(a_bit_of_a_piece_of_a_map_does_not_outlive_a_growth),
+        TEST(a_piece_of_a_slot_does_not_come_back),
+        TEST(what_was_half_made_is_made),
+        TEST(a_store_of_another_version_stays),
         TEST(contact_puts_the_map_right),
         TEST(what_is_torn_is_never_handed_out),
         TEST(repair_goes_by_the_slots),
