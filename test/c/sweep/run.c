@@ -15,21 +15,21 @@ static const struct {
     const char *text;
     unsigned programs;
 } names[REACHED] = {
-    [GROWTH] = {"growths", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [GROWTH] = {"growths", SWEEP_QUEUE | SWEEP_JOURNAL | SWEEP_BLOCKS},
     [SHRINK] = {"files cut", SWEEP_QUEUE | SWEEP_JOURNAL},
     [HOLE] = {"holes", SWEEP_QUEUE | SWEEP_JOURNAL},
     [COPY] = {"copies", SWEEP_QUEUE | SWEEP_JOURNAL},
     [DELAY_OVER] = {"delays", SWEEP_QUEUE | SWEEP_JOURNAL},
     [DROP] = {"drops", SWEEP_QUEUE | SWEEP_JOURNAL},
     [DROP_AHEAD] = {"drops ahead", SWEEP_QUEUE | SWEEP_JOURNAL},
-    [FULL] = {"full", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [FULL] = {"full", SWEEP_QUEUE | SWEEP_JOURNAL | SWEEP_BLOCKS},
     [OPTIONS] = {"options", SWEEP_QUEUE | SWEEP_JOURNAL},
     [MOVE] = {"moves", SWEEP_QUEUE | SWEEP_JOURNAL},
-    [FAILED_SYNC] = {"failed syncs", SWEEP_QUEUE | SWEEP_JOURNAL},
-    [FAILED_OPENING] = {"failed openings", SWEEP_QUEUE},
+    [FAILED_SYNC] = {"failed syncs", SWEEP_QUEUE | SWEEP_JOURNAL | SWEEP_BLOCKS},
+    [FAILED_OPENING] = {"failed openings", SWEEP_QUEUE | SWEEP_BLOCKS},
     [LOSS] = {"items damaged", SWEEP_QUEUE},
-    [REFUSAL] = {"damaged files refused", SWEEP_QUEUE | SWEEP_JOURNAL},
-    [BESIDE] = {"operations within syncs", SWEEP_JOURNAL},
+    [REFUSAL] = {"damaged files refused", SWEEP_QUEUE | SWEEP_JOURNAL | SWEEP_BLOCKS},
+    [BESIDE] = {"operations within syncs", SWEEP_JOURNAL | SWEEP_BLOCKS},
     [TURN] = {"turns", SWEEP_JOURNAL},
     [BIG_WRITE] = {"big writes", SWEEP_JOURNAL},
     [RESIZE] = {"sizes", SWEEP_JOURNAL},
@@ -43,6 +43,11 @@ static const struct {
     [OLD_COPY] = {"old copies", SWEEP_JOURNAL},
     [TORN] = {"torn ends", SWEEP_JOURNAL},
     [CUT_AND_STARTED] = {"cut", SWEEP_JOURNAL},
+    [TORN_BLOCK] = {"torn blocks", SWEEP_BLOCKS | SWEEP_JOURNAL},
+    [LOST_BIT] = {"lost bits", SWEEP_BLOCKS | SWEEP_JOURNAL},
+    [REPAIR] = {"repairs", SWEEP_BLOCKS | SWEEP_JOURNAL},
+    [HALF_MADE] = {"half-made stores", SWEEP_BLOCKS},
+    [SWAPPED] = {"blocks elsewhere", SWEEP_BLOCKS},
 };
 
 uint64_t chance_word(void)
@@ -98,8 +103,10 @@ void violation(const char *format, ...)
     if (run.sequences > 0)
         printf("\nin sequence %ju\n", (uintmax_t)run.sequences);
     else
-        printf("\nagain: %s images %ju %ju\n",
-               run.program == SWEEP_QUEUE ? "sweep_queue" : "sweep_journal",
+        printf("\nagain: sweep_%s images %ju %ju\n",
+               run.program == SWEEP_QUEUE     ? "queue"
+               : run.program == SWEEP_JOURNAL ? "journal"
+                                              : "blocks",
                (uintmax_t)run.images_most, (uintmax_t)run.life);
 }
 

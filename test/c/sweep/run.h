@@ -35,10 +35,15 @@ enum reached {
     OLD_COPY,
     TORN,
     CUT_AND_STARTED,
+    TORN_BLOCK,
+    LOST_BIT,
+    REPAIR,
+    HALF_MADE,
+    SWAPPED,
     REACHED
 };
 
-enum program { SWEEP_QUEUE = 1, SWEEP_JOURNAL = 2 };
+enum program { SWEEP_QUEUE = 1, SWEEP_JOURNAL = 2, SWEEP_BLOCKS = 4 };
 
 struct run {
     enum program program;
