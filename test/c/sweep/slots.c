@@ -300,7 +300,7 @@ static const char *refuse_repair(struct object *o)
     }
     if (block_repair(o, 0, UINT64_MAX, false, &r) != OK)
         return "it cannot be repaired";
-    if (r.blocks != whole || r.freed != torn || r.next != block_capacity(o))
+    if (r.blocks != whole || r.torn != torn || r.next != block_capacity(o))
         return "a repair has met something else";
     return refuse_repaired(o, before);
 }

@@ -156,8 +156,9 @@ static void repair(struct store *s, bool dry)
     for (; expected.next < m->capacity && expected.next - from < count; expected.next++) {
         const uint64_t a = expected.next;
         expected.blocks += slots_whole(m, a);
-        expected.lost += slots_whole(m, a) && !m->slots[a].bit;
-        expected.freed += slots_value(m, a) == SLOT_TORN;
+        expected.unknown += slots_whole(m, a) && !m->slots[a].bit;
+        if (slots_value(m, a) == SLOT_TORN)
+            expected.lost[expected.torn++] = a;
         if (!dry && slots_value(m, a) == SLOT_TORN)
             slots_change(m, a, SLOT_FREE);
         if (!dry)
@@ -165,7 +166,7 @@ static void repair(struct store *s, bool dry)
     }
     enum err e = block_repair(s->live, from, count, dry, &r);
     slots_end(m);
-    run.reached[REPAIR] += e == OK && !dry && (r.lost > 0 || r.freed > 0);
+    run.reached[REPAIR] += e == OK && !dry && (r.unknown > 0 || r.torn > 0);
     if (worked(s, e))
         must_be(memcmp(&r, &expected, sizeof r) == 0, "a repair meets something else");
 }
