@@ -368,15 +368,18 @@ static enum err is_nothing_yet(struct object *o, bool *is)
     return is_zero_from(o, o->map.size < sizeof h ? o->map.size : sizeof h, is);
 }
 
-/* The magic first, durably: without it, what a power cut leaves of the rest would be somebody's
- * bytes. */
+/* The magic first, whole and durably: without it, what a power cut leaves of the rest would be
+ * somebody's bytes. */
 static enum err write_header(struct object *o, uint32_t size, uint64_t now_ms)
 {
     struct block_header h = {
         .magic = BLOCK_MAGIC, .version = BLOCK_VERSION, .block_size = size, .created = now_ms};
     os_random(h.uuid, sizeof h.uuid);
     h.hash = header_hash(&h);
+    const bool short_file = o->map.size < sizeof h.magic;
     enum err e = o->map.size < BLOCK_PAGE ? object_resize(o, BLOCK_PAGE) : object_writable(o);
+    if (e == OK && short_file)
+        e = object_sync(o);
     if (e == OK)
         e = region_write(o, 0, h.magic, sizeof h.magic);
     if (e == OK)
