@@ -21,14 +21,18 @@ static struct cells counters_model;
 static struct cells region_model;
 static struct object counters;
 static struct object region;
+static struct object blocks;
+static struct store blocks_model = {.live = &blocks};
 static struct disk_file counters_file;
 static struct disk_file region_file;
+static struct disk_file blocks_file;
 
 struct part parts[DAEMON_PARTS] = {
     {.path = "/d/q", .kind = OBJECT_QUEUE, .side = &sides[0]},
     {.path = "/d/other", .kind = OBJECT_QUEUE, .side = &sides[1]},
     {.path = "/d/c", .kind = OBJECT_COUNTERS, .cells = &counters_model},
     {.path = "/d/r", .kind = OBJECT_REGION, .cells = &region_model},
+    {.path = "/d/b", .kind = OBJECT_BLOCKS, .store = &blocks_model},
 };
 
 struct journal *daemon_journal;
@@ -51,20 +55,29 @@ static void must_be(bool is_so, const char *what)
 
 static uint64_t now_of(const struct part *p)
 {
-    return p->side != NULL ? p->side->model.now : p->cells->now;
+    return p->side != NULL    ? p->side->model.now
+           : p->store != NULL ? p->store->slots.now
+                              : p->cells->now;
+}
+
+static uint64_t tail_of(const struct part *p)
+{
+    return p->side != NULL ? p->side->model.tail : p->store != NULL ? p->store->slots.capacity : 0;
 }
 
 static void durable_until(struct part *p, uint64_t time, uint64_t tail)
 {
     if (p->side != NULL)
         model_durable(&p->side->model, time, tail);
+    else if (p->store != NULL)
+        slots_durable(&p->store->slots, time, tail);
     else
         cells_durable(p->cells, time);
 }
 
 static void all_durable(struct part *p)
 {
-    durable_until(p, now_of(p), p->side != NULL ? p->side->model.tail : 0);
+    durable_until(p, now_of(p), tail_of(p));
     p->n_commits = 0;
 }
 
@@ -77,8 +90,8 @@ static void note_commit(struct part *p)
     const bool is_same = p->n_commits > 0 && p->commits[p->n_commits - 1].group == group;
     must(is_same || p->n_commits < DAEMON_MARKS);
     p->n_commits += !is_same;
-    p->commits[p->n_commits - 1] = (struct commit){
-        .group = group, .time = now_of(p), .tail = p->side != NULL ? p->side->model.tail : 0};
+    p->commits[p->n_commits - 1] =
+        (struct commit){.group = group, .time = now_of(p), .tail = tail_of(p)};
 }
 
 static void settle(struct part *p)
@@ -193,13 +206,31 @@ static void change_cells(struct part *p)
     run.ops++;
 }
 
+/* --- operations on blocks -------------------------------------------------------------------- */
+
+static void change_store(struct part *p)
+{
+    static const enum store_op ops[] = {STORE, STORE, STORE, STORE_MANY, FREE,         FREE,
+                                        FREE,  FREE,  READ,  GROW,       REPAIR_PIECE, WALK};
+    store_do(p->store, ops[below(sizeof ops / sizeof ops[0])]);
+}
+
+/* Small ones, where there is room. */
+static void store_a_little(struct store *s)
+{
+    const bool fits = s->slots.size <= 40 && slots_have_free(&s->slots);
+    store_do(s, fits && one_in(2) ? STORE : one_in(3) ? READ : FREE);
+}
+
 /* --- operations within a sync ---------------------------------------------------------------- */
 
 /* Nothing that waits; where the file itself is being synced nothing that syncs it. */
 static void change_a_little(struct part *p, bool syncs)
 {
     static const enum side_op ops[] = {POP, TAKE, ACK, BURY, UNSEE, PUSH_SMALL};
-    if (p->cells == NULL) {
+    if (p->store != NULL) {
+        store_a_little(p->store);
+    } else if (p->side != NULL) {
         side_do(p->side, ops[below(syncs ? 5 : 6)]);
     } else if (cells_have_room(p->cells)) {
         cells_begin(p->cells);
@@ -245,11 +276,12 @@ struct journal *daemon_new_journal(void)
 
 static enum err open_plain(const struct part *p, struct object *o, char why[QUEUE_WHY])
 {
+    _Static_assert((int)QUEUE_WHY >= (int)BLOCK_WHY, "the reason fits");
     switch (p->kind) {
     case OBJECT_QUEUE: return queue_open(o, &side_limits, p->path, side_now.now_ms, why);
     case OBJECT_COUNTERS: return counter_count(&o->map, &o->count);
+    case OBJECT_BLOCKS: return block_open(o, why);
     case OBJECT_REGION:
-    case OBJECT_BLOCKS:
     case OBJECT_CLOSED: break;
     }
     return OK;
@@ -276,6 +308,7 @@ void daemon_detach(struct object *o)
 {
     if (o->queue != NULL)
         look_close(o);
+    block_close(o);
     *o = (struct object){.kind = OBJECT_CLOSED, .map.fd = -1};
 }
 
@@ -441,6 +474,9 @@ static bool reclaim(struct part *p)
         e = object_mend(p->live);
     if (e == OK && p->kind == OBJECT_COUNTERS)
         e = counter_count(&p->live->map, &p->live->count);
+    block_close(p->live);
+    if (e == OK && p->kind == OBJECT_BLOCKS)
+        e = block_open(p->live, why);
     if (e == OK)
         e = join(p);
     p->busy = false;
@@ -472,6 +508,7 @@ static bool rejoin(struct part *p)
 {
     if (p->live->queue != NULL)
         look_close(p->live);
+    block_close(p->live);
     p->open = false;
     must_be(journal_leave(p->live) == ERR_EIO, "a failed object is synced");
     return open_again(p);
@@ -567,6 +604,8 @@ static void change(struct part *p)
     p->busy = true;
     if (p->cells != NULL)
         change_cells(p);
+    else if (p->store != NULL)
+        change_store(p);
     else
         side_do(p->side, some_op());
     p->busy = false;
@@ -630,9 +669,12 @@ void daemon_operate(void)
     if (run_goes_on())
         mend_all();
     count_turns();
-    for (unsigned i = 0; i < DAEMON_PARTS && run_goes_on(); i++)
+    for (unsigned i = 0; i < DAEMON_PARTS && run_goes_on(); i++) {
         if (parts[i].side != NULL && parts[i].open)
             side_compare(parts[i].side);
+        if (parts[i].store != NULL && parts[i].open)
+            store_compare(parts[i].store);
+    }
 }
 
 /* --- its life -------------------------------------------------------------------------------- */
@@ -652,25 +694,47 @@ static void make_cells(struct part *p, struct object *o, uint64_t size, uint64_t
     disk_settle(p->disk);
 }
 
+static void make_store(struct part *p)
+{
+    char why[BLOCK_WHY];
+    uint32_t size = p->store->slots.size;
+    *p->live = (struct object){.kind = p->kind, .map = disk_map(p->disk)};
+    must(block_init(p->live, &size, 1, why) == OK);
+    p->store->slots.capacity = block_capacity(p->live);
+    disk_settle(p->disk);
+}
+
+static uint32_t most_of(const struct part *p)
+{
+    return p->side != NULL    ? DISK_CAP
+           : p->store != NULL ? slots_file_most(p->store->slots.size)
+                              : 4096;
+}
+
 static void make_files(void)
 {
+    static const uint32_t sizes[] = {8, 40, 40, 200, 600};
+    slots_init(&blocks_model.slots, sizes[below(sizeof sizes / sizeof sizes[0])]);
     parts[0].live = &sides[0].live;
     parts[1].live = &sides[1].live;
     parts[2].live = &counters;
     parts[3].live = &region;
+    parts[4].live = &blocks;
     parts[0].disk = &sides[0].disk;
     parts[1].disk = &sides[1].disk;
     parts[2].disk = &counters_file;
     parts[3].disk = &region_file;
+    parts[4].disk = &blocks_file;
     sides_used = SIDES;
     for (unsigned i = 0; i < DAEMON_PARTS; i++) {
         struct part *p = &parts[i];
-        tree_add(&tree_live, i, p->path + sizeof "/d", p->disk, p->cells == NULL ? DISK_CAP : 4096);
+        tree_add(&tree_live, i, p->path + sizeof "/d", p->disk, most_of(p));
         if (p->side != NULL)
             side_begin(p->side, p->disk->fd);
     }
     make_cells(&parts[2], &counters, counter_file_size(COUNTERS), counter_file_size(COUNTERS_MOST));
     make_cells(&parts[3], &region, 1024, REGION_MOST);
+    make_store(&parts[4]);
 }
 
 void daemon_begin(void)

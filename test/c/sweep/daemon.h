@@ -1,16 +1,18 @@
 /* A daemon under test: its journal, and the objects that it has open: two queues, counters, a
- * region. */
+ * region, a block store. */
 #ifndef SWEEP_DAEMON_H
 #define SWEEP_DAEMON_H
 
 #include "store/journal.h"
 #include "sweep/cells.h"
 #include "sweep/side.h"
+#include "sweep/store.h"
 #include "sweep/tree.h"
 
 enum { DAEMON_PARTS = TREE_PARTS, DAEMON_MARKS = 8 };
 
-/* When a group is durable, what was so at this time of the model is. */
+/* When a group is durable, what was so at this time of the model is. The tail: of a queue, or how
+ * many slots a store had. */
 struct commit {
     uint64_t group;
     uint64_t time, tail;
@@ -23,13 +25,14 @@ struct earlier {
     struct attribute mark;
 };
 
-/* An object. What it must be is in its side (a queue), or in its cells. */
+/* An object. What it must be is in its side (a queue), its store, or its cells. */
 struct part {
     const char *path;
     enum object_kind kind;
     struct object *live;
     struct disk_file *disk;
     struct side *side;   /* of a queue, else NULL */
+    struct store *store; /* of blocks */
     struct cells *cells; /* of anything else */
     bool durable;        /* it is to be */
     bool open;

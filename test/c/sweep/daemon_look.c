@@ -67,6 +67,8 @@ static bool killed; /* the image of a default object has everything */
 
 static const char *inspect(struct part *p, struct object *o)
 {
+    if (p->store != NULL)
+        return slots_refuse(&p->store->slots, o, false);
     if (p->side == NULL)
         return cells_refuse(p->cells, o);
     return look_inspect(p->side, o, killed && !p->durable && p->open && !p->live->failed);
@@ -102,6 +104,8 @@ static bool was_power;
 
 static const char *become(struct part *p, struct object *o)
 {
+    if (p->store != NULL)
+        return slots_become(&p->store->slots, o, was_power);
     if (p->side == NULL) {
         cells_become(p->cells, o, was_power);
         return NULL;
@@ -124,22 +128,38 @@ bool daemon_look_and_become(bool power)
     return wrong == NULL;
 }
 
+static const char *become_queue(struct part *p, const struct image *image)
+{
+    static char what[QUEUE_WHY];
+    struct object o;
+    if (look_open(&o, image, what) != OK)
+        return what;
+    const char *wrong = become(p, &o);
+    look_close(&o);
+    return wrong;
+}
+
+static const char *become_store(struct part *p, const struct image *image)
+{
+    static char what[BLOCK_WHY];
+    struct object o = {.kind = p->kind, .map = disk_map(disk_scratch(image))};
+    if (block_open(&o, what) != OK)
+        return what;
+    const char *wrong = become(p, &o);
+    block_close(&o);
+    return wrong;
+}
+
 void daemon_become_now(struct part *p)
 {
     static struct image image;
-    char what[QUEUE_WHY];
     struct object o = {.kind = p->kind, .map = disk_map(p->disk), .count = p->live->count};
-    const char *wrong = NULL;
     was_power = false;
-    if (p->side == NULL) {
-        wrong = become(p, &o);
-    } else {
+    if (p->cells == NULL)
         disk_kill(p->disk, &image);
-        enum err e = look_open(&o, &image, what);
-        wrong = e == OK ? become(p, &o) : what;
-        if (e == OK)
-            look_close(&o);
-    }
+    const char *wrong = p->store != NULL  ? become_store(p, &image)
+                        : p->side != NULL ? become_queue(p, &image)
+                                          : become(p, &o);
     if (wrong != NULL)
         violation("%s is not what it was: %s", p->path, wrong);
 }

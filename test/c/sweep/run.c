@@ -16,7 +16,7 @@ static const struct {
     unsigned programs;
 } names[REACHED] = {
     [GROWTH] = {"growths", SWEEP_QUEUE | SWEEP_JOURNAL | SWEEP_BLOCKS},
-    [SHRINK] = {"files cut", SWEEP_QUEUE | SWEEP_JOURNAL},
+    [SHRINK] = {"files cut", SWEEP_QUEUE | SWEEP_JOURNAL | SWEEP_BLOCKS},
     [HOLE] = {"holes", SWEEP_QUEUE | SWEEP_JOURNAL},
     [COPY] = {"copies", SWEEP_QUEUE | SWEEP_JOURNAL},
     [DELAY_OVER] = {"delays", SWEEP_QUEUE | SWEEP_JOURNAL},
@@ -45,7 +45,7 @@ static const struct {
     [CUT_AND_STARTED] = {"cut", SWEEP_JOURNAL},
     [TORN_BLOCK] = {"torn blocks", SWEEP_BLOCKS | SWEEP_JOURNAL},
     [LOST_BIT] = {"lost bits", SWEEP_BLOCKS | SWEEP_JOURNAL},
-    [REPAIR] = {"repairs", SWEEP_BLOCKS | SWEEP_JOURNAL},
+    [REPAIR] = {"repairs", SWEEP_BLOCKS},
     [HALF_MADE] = {"half-made stores", SWEEP_BLOCKS},
     [SWAPPED] = {"blocks elsewhere", SWEEP_BLOCKS},
 };

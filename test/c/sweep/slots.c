@@ -47,6 +47,14 @@ uint64_t slots_used(const struct slots *s)
     return used;
 }
 
+bool slots_have_free(const struct slots *s)
+{
+    for (uint64_t a = 0; a < s->capacity; a++)
+        if (!s->slots[a].bit && !slots_whole(s, a))
+            return true;
+    return false;
+}
+
 bool slots_have_room(const struct slots *s)
 {
     for (uint64_t a = 0; a < SLOTS; a++)
@@ -68,12 +76,21 @@ void slots_end(struct slots *s)
 {
     s->op_on = false;
     s->storing = SLOTS;
+    s->over_torn = false;
 }
 
 void slots_change(struct slots *s, uint64_t a, uint64_t value)
 {
     if (slots_value(s, a) != value)
         history_add(&s->slots[a].history, s->now, value);
+}
+
+void slots_cut(struct slots *s, uint64_t capacity)
+{
+    slots_begin(s);
+    for (uint64_t a = capacity; a < SLOTS; a++)
+        slots_change(s, a, SLOT_FREE);
+    slots_end(s);
 }
 
 static uint64_t mix(uint64_t v)
@@ -83,12 +100,12 @@ static uint64_t mix(uint64_t v)
     return v ^ v >> 32;
 }
 
-/* Of every second block each word is one of two, so that one can complete another. */
+/* Of most blocks each word is one of two, so that one can complete another. */
 const uint8_t *slots_bytes(const struct slots *s, uint64_t value)
 {
     static uint8_t bytes[SLOT_LONGEST + 8];
     for (uint64_t i = 0; i * 8 < s->size; i++) {
-        const bool alike = value % 2 == 0;
+        const bool alike = value % 4 != 3;
         const uint64_t word = mix(i * 1000 + (alike ? mix(value) >> i % 60 & 1 : value << 20));
         memcpy(bytes + i * 8, &word, sizeof word);
     }
@@ -343,7 +360,7 @@ const char *slots_refuse_damaged(const struct slots *s, struct object *o)
         return "blocks of another size";
     const char *bad = see(o);
     for (uint64_t a = 0; a < SLOTS && bad == NULL; a++)
-        if (seen[a].what == WHOLE && !value_met(s, a, true, &value))
+        if (seen[a].what == WHOLE && !value_met(s, a, false, &value))
             bad = wrong(a, what_is(a), slots_value(s, a));
     if (bad == NULL)
         bad = refuse_repair(o);

@@ -14,8 +14,7 @@ enum { SLOT_FREE, SLOT_TORN, SLOT_BLOCK };
 struct slot {
     struct history history;
     bool bit;
-    /* The file once ended before it was there: it may begin with what a growth that was undone has
-     * left. */
+    /* The file once ended before it, or within it: so it may begin with what was there. */
     bool remnant;
     /* Of what is torn, and may be completed by what is stored over it until a sync ends that. */
     uint64_t tempted[SLOTS_TEMPTED];
@@ -30,6 +29,7 @@ struct slots {
     bool op_on;    /* something is under way, that began at op_time */
     uint64_t op_time;
     uint64_t storing; /* at this address; SLOTS: nowhere */
+    bool over_torn;   /* there what was torn is stored over */
     struct slot slots[SLOTS];
 };
 
@@ -43,6 +43,8 @@ uint64_t slots_value(const struct slots *s, uint64_t a);
 bool slots_whole(const struct slots *s, uint64_t a);
 uint64_t slots_used(const struct slots *s); /* by the bits */
 
+bool slots_have_free(const struct slots *s); /* one that can be stored at now */
+
 /* Is there room for the versions of one more operation? */
 bool slots_have_room(const struct slots *s);
 
@@ -53,11 +55,15 @@ void slots_change(struct slots *s, uint64_t a, uint64_t value);
 /* The bytes of a block, until the next call. Some differ in a few words only. */
 const uint8_t *slots_bytes(const struct slots *s, uint64_t value);
 
+/* The file was cut by somebody: there are only so many slots. */
+void slots_cut(struct slots *s, uint64_t capacity);
+
 /* All until this time is durable, and the file is at least so long. */
 void slots_durable(struct slots *s, uint64_t time, uint64_t capacity);
 
 /* slots_refuse says what is wrong with the open store of an image; NULL for nothing. It reads and
- * repairs. slots_refuse_damaged: of one that was damaged, there may be less. slots_become: that is
+ * repairs. slots_refuse_damaged: of one that was damaged, there may be less,
+ * and what is torn may have become whole. slots_become: that is
  * what there is; the store is as it was. */
 const char *slots_refuse(const struct slots *s, struct object *o, bool killed);
 const char *slots_refuse_damaged(const struct slots *s, struct object *o);

@@ -43,9 +43,10 @@ static bool put(struct store *s, uint64_t a)
     uint8_t bytes[SLOT_LONGEST];
     slots_begin(m);
     m->storing = a;
+    m->over_torn = slots_value(m, a) == SLOT_TORN;
     m->last++;
     memcpy(bytes, slots_bytes(m, m->last), m->size); /* images are looked at meanwhile */
-    if (slots_value(m, a) == SLOT_TORN)
+    if (m->over_torn)
         slots_change(m, a, SLOT_FREE);
     slots_change(m, a, m->last);
     const bool is = worked(s, block_put(s->live, a, bytes));

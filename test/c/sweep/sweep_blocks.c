@@ -24,7 +24,7 @@ enum { OPERATIONS = 400, ALL_REACHED_AT = 100000 };
 
 enum end { END_POWER, END_KILL, END_CLOSE };
 
-static const uint32_t sizes[] = {8, 40, 1, 21, 24, 200, 600};
+static const uint32_t sizes[] = {8, 16, 1, 21, 24, 40, 200, 600};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
 static struct disk_file file;
@@ -96,10 +96,11 @@ static void look_after_cut(void)
     look_at(&image, true, false);
 }
 
+/* Always where what is torn is stored over: that is rare. */
 static void look_within(void)
 {
     static bool inside;
-    if (inside || run.violated || !one_in(look_every))
+    if (inside || run.violated || !(store.slots.over_torn || one_in(look_every)))
         return;
     inside = true;
     look_after_kill();
@@ -261,6 +262,23 @@ static void reopen(enum end end)
     recover();
 }
 
+/* By somebody else, while nobody had it open. */
+static void cut_off(void)
+{
+    static struct image image;
+    const uint64_t slot = 8 + align_up(store.slots.size, 8);
+    disk_kill(&file, &image);
+    if (image.size <= 2 * 4096)
+        return;
+    image.size = one_in(4) ? 4096 + (uint32_t)below(image.size - 4096)
+                           : 2 * 4096 + (uint32_t)below(image.size - 2 * 4096);
+    memset(image.bytes + image.size, 0, file.most - image.size);
+    slots_cut(&store.slots, image.size < 2 * 4096 ? 0 : (image.size - 2 * 4096) / slot);
+    run.reached[SHRINK]++;
+    live_on(&image, true);
+    recover();
+}
+
 /* --- operations ------------------------------------------------------------------------------ */
 
 static void sync_it(void)
@@ -350,7 +368,7 @@ static void begin(unsigned index)
     tree_clear(&tree_scratch);
     tree_add(&tree_live, 0, "b", &file, slots_file_most(sizes[index]));
     tree_add(&tree_scratch, 0, "b", &scratch, file.most);
-    must(os.allocate(file.fd, 0, 1 + (off_t)below(9000)) == 0);
+    must(os.allocate(file.fd, 0, (off_t)below(one_in(4) ? 9 : 9000)) == 0);
     disk_settle(&file);
     live = (struct object){.kind = OBJECT_REGION, .map = disk_map(&file)};
     make_of_something();
@@ -385,13 +403,16 @@ static void look_around(unsigned i)
 static void one_life(void)
 {
     chance_begin(run.life);
+    const uint64_t reopen_every = one_in(2) ? 5 : 24; /* what is torn is stored over */
     begin((unsigned)below(SIZES));
     for (unsigned i = 0; i < OPERATIONS && run_goes_on(); i++) {
         random_operation();
         if (run_goes_on())
             look_around(i);
-        if (run_goes_on() && one_in(24))
+        if (run_goes_on() && one_in(reopen_every))
             reopen((enum end)below(3));
+        if (run_goes_on() && one_in(80))
+            cut_off();
         if (!slots_have_room(&store.slots) && run_goes_on())
             sync_it();
         recover();

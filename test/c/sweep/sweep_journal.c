@@ -1,7 +1,7 @@
-/* Crash images of the real journal and of durable objects: a daemon with two queues, counters and
- * a region on simulated files; at the ends of operations, at each store within them and within
- * commits, syncs, turns of halves, starts and replays images are taken of what a power cut or a
- * kill could have left, and on each the next daemon starts and is held against the models.
+/* Crash images of the real journal and of durable objects: a daemon with two queues, counters, a
+ * region and a block store on simulated files; at the ends of operations, at each store within them
+ * and within commits, syncs, turns of halves, starts and replays images are taken of what a power
+ * cut or a kill could have left, and on each the next daemon starts and is held against the models.
  *
  *   sweep_journal images N [SEED]     until N images have been looked at; SEED may be `random`
  *

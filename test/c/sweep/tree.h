@@ -5,7 +5,7 @@
 
 #include "sweep/disk.h"
 
-enum { TREE_NODES = 48, TREE_NAMES = 24, TREE_NAME = 40, TREE_VERSIONS = 12, TREE_PARTS = 4 };
+enum { TREE_NODES = 48, TREE_NAMES = 24, TREE_NAME = 40, TREE_VERSIONS = 12, TREE_PARTS = 5 };
 
 /* The journal's. Length 0: none. */
 struct attribute {
