@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "store/block.h"
 #include "store/counter.h"
 #include "store/queue_inside.h"
 #include "store/region.h"
@@ -17,7 +18,7 @@
 #include "sys/log.h"
 #include "sys/os.h"
 
-enum { CHANGES = 16, ITEM = 3000, STRIDE = 8192, SIZE = 65536 };
+enum { CHANGES = 16, ITEM = 3000, STRIDE = 8192, SIZE = 65536, MANY = 4 };
 
 /* What is known of a change: the model. */
 enum known { UNTRIED, MAYBE, THERE };
@@ -27,7 +28,8 @@ static struct {
     struct object object;
     enum known made; /* the file */
     enum known change[CHANGES];
-    enum known gone[CHANGES]; /* popped from a queue */
+    enum known gone[CHANGES]; /* popped from a queue, or freed */
+    uint64_t address[CHANGES];
 } life;
 
 static char *dir;
@@ -35,18 +37,20 @@ static char path[PATH_MAX];
 static struct paths *paths;
 static const struct turn now = {.now_ms = 1700000000000, .may_wait = true};
 
+/* A block store is a region at first, with hardly any room. */
 static struct opening opening_of(uint64_t size)
 {
     static const struct queue_change none;
+    const bool blocks = life.kind == OBJECT_BLOCKS;
     return (struct opening){.path = path,
-                            .kind = life.kind,
+                            .kind = blocks ? OBJECT_REGION : life.kind,
                             .sharing = MAP_OF_FILE,
                             .write = true,
                             .create = true,
                             .fit = true,
                             .any_file_system = true,
                             .mode = 0600,
-                            .size = size,
+                            .size = blocks ? size / 16 : size,
                             .n = life.kind == OBJECT_COUNTERS ? size / 8 : 0,
                             .queue = &none,
                             .now_ms = now.now_ms,
@@ -94,6 +98,33 @@ static struct span item(unsigned i)
     return span_of(bytes, sizeof bytes);
 }
 
+/* A growth that fails changes nothing. */
+static enum err grow_store(struct object *o)
+{
+    const uint64_t size = o->map.size;
+    const uint64_t capacity = block_capacity(o);
+    enum err e = block_grow(o, STRIDE);
+    assert_int_equal(block_capacity(o) > capacity, e == OK);
+    assert_int_equal(o->map.size > size, e == OK);
+    assert_true(e != ERR_ENOSPC || !o->failed);
+    return e;
+}
+
+static enum err find(struct object *o, uint32_t n, uint64_t *addresses)
+{
+    struct store_change made = {.make = true, .size = ITEM, .now_ms = now.now_ms, .node = "f@host"};
+    enum err e = o->blocks == NULL ? object_become_store(o, &made) : OK;
+    while (e == OK && (e = block_find(o, n, true, addresses)) == ERR_FULL)
+        e = grow_store(o);
+    return e;
+}
+
+static enum err store_block(unsigned i)
+{
+    enum err e = find(&life.object, 1, &life.address[i]);
+    return e == OK ? block_put(&life.object, life.address[i], item(i).at) : e;
+}
+
 static enum err change(unsigned i)
 {
     const uint8_t byte = (uint8_t)(i + 1);
@@ -104,6 +135,7 @@ static enum err change(unsigned i)
     switch (life.kind) {
     case OBJECT_QUEUE: return queue_push(o, &now, &it, 1, &first);
     case OBJECT_COUNTERS: return counter_put(o, i * STRIDE / 64, WORD_XCHG, byte, &old);
+    case OBJECT_BLOCKS: return store_block(i);
     default: return region_write(o, (uint64_t)i * STRIDE / 4, &byte, 1);
     }
 }
@@ -125,6 +157,54 @@ static void step_pop(unsigned i)
         return;
     assert_in_range(byte, 1, CHANGES);
     note(&life.gone[byte - 1], queue_pop(&life.object, &now, &r));
+}
+
+/* All of them or none. */
+static void step_many(unsigned i)
+{
+    uint64_t addresses[MANY];
+    if (life.object.kind == OBJECT_CLOSED)
+        return;
+    if (find(&life.object, MANY, addresses) != OK)
+        return;
+    for (unsigned k = 0; k < MANY; k++) {
+        life.address[i + k] = addresses[k];
+        assert_int_equal(block_put(&life.object, addresses[k], item(i + k).at), OK);
+        life.change[i + k] = THERE;
+    }
+}
+
+static void step_free(unsigned i)
+{
+    bool freed;
+    if (life.object.blocks == NULL || life.change[i] != THERE)
+        return;
+    enum err e = block_free(&life.object, life.address[i], true, &freed);
+    if (e == OK)
+        assert_true(freed);
+    note(&life.gone[i], e);
+}
+
+/* Also of what has failed. */
+static void step_read(unsigned i)
+{
+    uint8_t bytes[ITEM];
+    bool there;
+    if (life.object.blocks == NULL || life.change[i] != THERE || life.gone[i] != UNTRIED)
+        return;
+    assert_int_equal(block_read(&life.object, life.address[i], true, bytes, &there), OK);
+    assert_true(there);
+    assert_memory_equal(bytes, item(i).at, ITEM);
+}
+
+static void step_repair(unsigned i)
+{
+    struct block_repair r;
+    if (life.object.blocks == NULL)
+        return;
+    enum err e = block_repair(&life.object, i, UINT64_MAX, false, &r);
+    assert_int_equal(e, object_writable(&life.object));
+    assert_true(r.lost == 0 && r.freed == 0);
 }
 
 /* After one that failed none is ok. */
@@ -177,6 +257,15 @@ static const struct step much[] = {
     {step_pop, 0},     {step_sync, 0},    {step_close, 0},
 };
 
+/* The same of blocks, and what only they have; growth slot by slot. */
+static const struct step blocks[] = {
+    {step_open, 0},  {step_change, 0}, {step_sync, 0},   {step_many, 1},  {step_read, 3},
+    {step_free, 2},  {step_repair, 0}, {step_change, 5}, {step_grow, 0},  {step_change, 6},
+    {step_sync, 0},  {step_open, 0},   {step_many, 7},   {step_free, 0},  {step_repair, 1},
+    {step_close, 0}, {step_open, 0},   {step_many, 11},  {step_read, 11}, {step_free, 12},
+    {step_sync, 0},  {step_read, 13},  {step_repair, 0}, {step_close, 0},
+};
+
 static const struct scenario {
     const char *name;
     enum object_kind kind;
@@ -189,6 +278,7 @@ static const struct scenario {
     }
     ROW(OBJECT_REGION, whole_life), ROW(OBJECT_REGION, much),      ROW(OBJECT_COUNTERS, whole_life),
     ROW(OBJECT_COUNTERS, much),     ROW(OBJECT_QUEUE, whole_life), ROW(OBJECT_QUEUE, much),
+    ROW(OBJECT_BLOCKS, whole_life), ROW(OBJECT_BLOCKS, much),      ROW(OBJECT_BLOCKS, blocks),
 #undef ROW
 };
 
@@ -244,12 +334,45 @@ static void compare_items(void)
         assert_true(life.change[next] != THERE || life.gone[next] != UNTRIED);
 }
 
+static void compare_block(uint64_t a, bool *seen)
+{
+    uint8_t bytes[ITEM];
+    bool there;
+    assert_int_equal(block_read(&life.object, a, true, bytes, &there), OK);
+    assert_true(there);
+    const unsigned i = bytes[0] - 1U;
+    assert_in_range(i, 0, CHANGES - 1);
+    assert_memory_equal(bytes, item(i).at, ITEM);
+    assert_true(!seen[i] && life.change[i] != UNTRIED && life.gone[i] != THERE);
+    assert_true(life.change[i] != THERE || life.address[i] == a);
+    seen[i] = true;
+}
+
+/* What was half made can be made. */
+static void compare_blocks(void)
+{
+    bool seen[CHANGES] = {false};
+    struct block_repair r;
+    uint64_t a = 0;
+    bool found;
+    assert_int_equal(find(&life.object, 1, &a), OK);
+    for (a = 0; block_next(&life.object, a, true, &a, &found) == OK && found; a++)
+        compare_block(a, seen);
+    assert_int_equal(a, block_capacity(&life.object));
+    for (unsigned i = 0; i < CHANGES; i++)
+        assert_true(seen[i] || life.change[i] != THERE || life.gone[i] != UNTRIED);
+    assert_int_equal(block_repair(&life.object, 0, UINT64_MAX, false, &r), OK);
+    assert_true(r.lost == 0 && r.freed == 0 && r.blocks == block_used(&life.object));
+}
+
 static void all_is_as_it_must_be(void)
 {
     assert_int_equal(open_it((uint64_t)SIZE * 4), OK);
     assert_int_equal(object_writable(&life.object), OK);
     if (life.kind == OBJECT_QUEUE)
         compare_items();
+    else if (life.kind == OBJECT_BLOCKS)
+        compare_blocks();
     else
         compare_values();
     assert_int_equal(object_sync(&life.object), OK);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "durables.h"
+#include "store/block.h"
 #include "support/faults.h"
 
 static const struct journal_limits tiny = {
@@ -97,14 +98,19 @@ static void forget_disk(void)
     memset(disk, 0, sizeof disk);
 }
 
-/* --- three objects, and what was said of them ------------------------------------------------ */
+/* --- four objects, and what was said of them ------------------------------------------------- */
 
-static struct object c, r, q;
+enum { BLOCK = 40, BLOCKS = 256 };
+
+static struct object c, r, q, b;
 
 static struct {
     int64_t count, counted; /* of counter 0: acknowledged, tried */
     uint8_t byte, written;  /* of the first 2 KiB of the region */
     uint64_t items, pushed;
+    unsigned tried; /* blocks, each with its number */
+    bool stored[BLOCKS], freeing[BLOCKS], freed[BLOCKS];
+    uint64_t address[BLOCKS];
 } said;
 
 static bool is_open(const struct object *o)
@@ -158,11 +164,51 @@ static void try_push(void)
         said.items = said.pushed;
 }
 
+static const uint8_t *block_of(unsigned i)
+{
+    static uint8_t bytes[BLOCK];
+    for (unsigned k = 0; k < BLOCK; k++)
+        bytes[k] = (uint8_t)(i + k / 8 * 31 * (i + 7));
+    bytes[0] = (uint8_t)i;
+    return bytes;
+}
+
+static enum err store_block(unsigned i)
+{
+    struct store_change made = {.make = true, .size = BLOCK, .now_ms = NOW_MS, .node = "a@b"};
+    uint64_t *const a = &said.address[i];
+    enum err e = b.blocks == NULL ? object_become_store(&b, &made) : OK;
+    while (e == OK && (e = block_find(&b, 1, true, a)) == ERR_FULL)
+        e = block_grow(&b, 600);
+    return e == OK ? block_put(&b, *a, block_of(i)) : e;
+}
+
+static void try_store(void)
+{
+    if (!ready(&b))
+        return;
+    must(said.tried < BLOCKS);
+    const unsigned i = said.tried++;
+    said.stored[i] = wait_for(&b, store_block(i)) == OK;
+}
+
+/* Of every two that were stored the former. */
+static void try_free(void)
+{
+    bool was;
+    const unsigned i = said.tried / 2;
+    if (!ready(&b) || b.blocks == NULL || !said.stored[i] || said.freeing[i])
+        return;
+    said.freeing[i] = true;
+    said.freed[i] = wait_for(&b, block_free(&b, said.address[i], true, &was)) == OK;
+}
+
 static void open_all(void)
 {
     (void)try_open(&c, "c", OBJECT_COUNTERS, true);
     (void)try_open(&r, "r", OBJECT_REGION, true);
     (void)try_open(&q, "q", OBJECT_QUEUE, true);
+    (void)try_open(&b, "b", OBJECT_REGION, true);
 }
 
 static void change_all(void)
@@ -170,7 +216,10 @@ static void change_all(void)
     try_add();
     try_write(64);
     try_push();
+    try_store();
     try_add();
+    try_store();
+    try_free();
 }
 
 /* --- steps: what is done before, and what with a fault --------------------------------------- */
@@ -184,7 +233,7 @@ static void begin_open(void)
 {
     start();
     open_all();
-    assert_true(ready(&c) && ready(&r) && ready(&q));
+    assert_true(ready(&c) && ready(&r) && ready(&q) && ready(&b));
     change_all();
 }
 
@@ -220,15 +269,16 @@ static void step_leave(void)
 {
     object_close(&c);
     object_close(&q);
+    object_close(&b);
     if (object_relax(&r) == OK)
         object_close(&r);
 }
 
 static void end_all(void)
 {
-    struct object *const all[] = {&c, &r, &q};
+    struct object *const all[] = {&c, &r, &q, &b};
     stop();
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         if (is_open(all[i]))
             let_go(all[i]);
 }
@@ -262,6 +312,28 @@ static struct step {
 
 /* --- the sweep ------------------------------------------------------------------------------- */
 
+/* Each once, whole, where it was stored; none that is freed, all that were stored. */
+static void assert_blocks(void)
+{
+    struct store_change made = {.make = true, .size = BLOCK, .now_ms = NOW_MS};
+    bool seen[BLOCKS] = {false};
+    uint8_t bytes[BLOCK];
+    bool there;
+    assert_int_equal(object_become_store(&b, &made), OK);
+    for (uint64_t a = 0; a < block_capacity(&b); a++) {
+        enum err e = block_read(&b, a, true, bytes, &there);
+        if (e == ERR_CORRUPT || !there)
+            continue; /* none that was told: those have to be seen */
+        const unsigned i = bytes[0];
+        assert_int_equal(e, OK);
+        assert_true(i < said.tried && !seen[i] && !said.freed[i] && said.address[i] == a);
+        assert_memory_equal(bytes, block_of(i), BLOCK);
+        seen[i] = true;
+    }
+    for (unsigned i = 0; i < said.tried; i++)
+        assert_true(seen[i] || !said.stored[i] || said.freeing[i]);
+}
+
 static void assert_said(void)
 {
     uint8_t bytes[2048];
@@ -270,6 +342,8 @@ static void assert_said(void)
     open_durable(&c, "c", OBJECT_COUNTERS);
     open_durable(&r, "r", OBJECT_REGION);
     open_durable(&q, "q", OBJECT_QUEUE);
+    open_durable(&b, "b", OBJECT_REGION);
+    assert_blocks();
     assert_in_range(value(&c, 0), said.count, said.counted);
     assert_int_equal(region_read(&r, 0, bytes, sizeof bytes), OK);
     for (size_t i = 0; i < sizeof bytes; i++)
@@ -281,14 +355,15 @@ static void assert_said(void)
     object_close(&c);
     object_close(&r);
     object_close(&q);
+    object_close(&b);
     assert_int_equal(kept_files(), 0);
     stop();
 }
 
 static void clean(void)
 {
-    static const char *const files[] = {"c", "r", "q"};
-    for (size_t i = 0; i < 3; i++)
+    static const char *const files[] = {"c", "r", "q", "b"};
+    for (size_t i = 0; i < 4; i++)
         unlink(folder_file(dir, files[i]));
     folder_remove(strdup(folder_file(dir, ".emmap")));
     forget_disk();
@@ -298,7 +373,7 @@ static void clean(void)
 static const char *run(const struct step *s, unsigned n, int number, enum faults_how how)
 {
     const struct held before = held_now();
-    c = r = q = (struct object){.map.fd = -1};
+    c = r = q = b = (struct object){.map.fd = -1};
     memset(&said, 0, sizeof said);
     os.sync = os.sync_all = sync_it;
     faults_install();
