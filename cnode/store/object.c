@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/mman.h>
 
 #include "store/block.h"
@@ -10,6 +9,7 @@
 #include "store/counter.h"
 #include "store/failed.h"
 #include "store/journal.h"
+#include "store/new_file.h"
 #include "store/ownership.h"
 #include "store/queue.h"
 #include "sys/guard.h"
@@ -39,57 +39,12 @@ static enum err fill(const struct opening *o, int fd)
         if (os_write_all(fd, header, sizeof header, 0) != 0)
             return err_last();
     }
-    enum err e = OK;
-    if (o->kind == OBJECT_QUEUE)
-        e = queue_make(fd, &queue_limits, o->queue, o->now_ms);
-    if (e != OK)
-        return e;
-    return os.sync_all(fd) == 0 ? OK : err_last();
+    return o->kind == OBJECT_QUEUE ? queue_make(fd, &queue_limits, o->queue, o->now_ms) : OK;
 }
 
 static enum err may_hold(int fd)
 {
     return os_may_hold(fd) ? OK : ERR_RESERVE_FDS;
-}
-
-/* Where the file system has no unnamed files: a name that nobody asks for, until it is complete. */
-static enum err make_named(const struct opening *o, struct place place, int *made)
-{
-    uint64_t number;
-    char name[32];
-    os_random(&number, sizeof number);
-    snprintf(name, sizeof name, ".emmap-%016jx", (uintmax_t)number);
-    int fd = os.open_beneath(place.dir, name, O_RDWR | O_CREAT | O_EXCL, o->mode);
-    if (fd < 0)
-        return err_last();
-    enum err e = may_hold(fd);
-    if (e == OK)
-        e = fill(o, fd);
-    if (e == OK && os.link(place.dir, name, place.last) != 0)
-        e = err_last();
-    os.unlink(place.dir, name);
-    if (e != OK)
-        os.close(fd);
-    else
-        *made = fd;
-    return e;
-}
-
-static enum err make_in(const struct opening *o, struct place place, int *made)
-{
-    int fd = os.open_unnamed(place.dir, o->mode);
-    if (fd < 0)
-        return errno == ENOTSUP ? make_named(o, place, made) : err_last();
-    enum err e = may_hold(fd);
-    if (e == OK)
-        e = fill(o, fd);
-    if (e == OK && os.link_unnamed(fd, place.dir, place.last) != 0)
-        e = err_last();
-    if (e != OK)
-        os.close(fd);
-    else
-        *made = fd;
-    return e;
 }
 
 /* The file would be there for nothing if it could not be mapped. */
@@ -101,26 +56,22 @@ static enum err admit_new(const struct opening *o)
 /* ERR_EEXIST: another one was faster. */
 static enum err make(const struct paths *paths, struct opening *o)
 {
-    struct place place;
-    int fd = -1;
+    struct new_file f;
     if (o->offset > size_to_make(o))
         return ERR_BADARG;
     enum err e = admit_new(o);
     if (e == OK)
-        e = path_parent(paths, o->path, &place);
+        e = new_file_begin(&f, paths, o->path, o->mode, o->any_file_system);
     if (e != OK)
         return e;
-    if (!o->any_file_system && !os.is_local(place.dir))
-        e = ERR_ENOTSUP;
-    if (e == OK)
-        e = make_in(o, place, &fd);
-    if (e == OK && os.sync_all(place.dir) != 0) {
-        e = err_last();
-        os.close(fd);
+    e = fill(o, f.fd);
+    if (e != OK) {
+        new_file_drop(&f);
+        return e;
     }
-    os.close(place.dir);
+    e = new_file_end(&f);
     if (e == OK) {
-        o->fd = fd;
+        o->fd = f.fd;
         o->exist = false;
     }
     return e;
