@@ -194,6 +194,7 @@ static void capture(struct queue *q, bool everything_goes)
     c->changed_ms = 0;
     c->bytes = 0;
     c->wanted = false;
+    c->held_back = false;
 }
 
 /* It goes over the older of the two slots. */
@@ -335,11 +336,16 @@ static enum checkpoint after_holes(struct object *o)
     return to_cut(o->queue) > 0 ? wait_for(o->queue, STEP_CUT) : rest(o->queue);
 }
 
+/* A snapshot still has to read what is free now. What it holds back is due when it is over. */
 static enum checkpoint after_slot(struct object *o)
 {
     struct queue *q = o->queue;
     settle_copies(q);
     give_up(q);
+    if (o->snapshot != NULL) {
+        q->checkpoint.held_back = true;
+        return rest(q);
+    }
     plan_punches(q);
     return q->checkpoint.n_punches > 0 ? wait_for(q, STEP_PUNCH) : after_holes(o);
 }
@@ -398,7 +404,8 @@ uint64_t checkpoint_due(const struct object *o)
     const struct checkpoint_state *c = &q->checkpoint;
     if (o->failed || c->step != STEP_REST)
         return 0;
-    if (c->wanted || c->bytes >= q->limits->checkpoint)
+    const bool holds_back = c->held_back && o->snapshot == NULL;
+    if (c->wanted || holds_back || c->bytes >= q->limits->checkpoint)
         return 1;
     return c->changed_ms > 0 ? c->changed_ms + q->limits->checkpoint_ms : 0;
 }

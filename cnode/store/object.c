@@ -12,6 +12,7 @@
 #include "store/new_file.h"
 #include "store/ownership.h"
 #include "store/queue.h"
+#include "store/snapshot.h"
 #include "sys/guard.h"
 #include "sys/os.h"
 
@@ -210,8 +211,10 @@ static enum err clear(struct object *object, uint64_t size)
     enum err e = object_writable(object);
     if (e == OK && object->durable != NULL)
         e = journal_floor(object->durable);
-    if (e == OK)
-        e = map_clear(&object->map, size);
+    if (e != OK)
+        return e;
+    snapshot_before(object, 0, object->map.size);
+    e = map_clear(&object->map, size);
     return e == OK && object->durable != NULL ? journal_sync_file(object->durable) : e;
 }
 
@@ -441,12 +444,17 @@ static enum err allow_writes(struct object *object, struct opening *o)
     o->fd = -1;
     if (object->blocks != NULL)
         forget_store(object);
-    return map_allow_writes(&object->map, fd);
+    snapshot_hold(object);
+    e = map_allow_writes(&object->map, fd);
+    snapshot_let(object);
+    return e;
 }
 
-/* What the journal has of an object that failed, durable or just not any more. */
+/* What the journal has of an object that failed, durable or just not any more. It stores that past
+ * a snapshot. */
 static enum err reclaim(struct object *object, struct opening *o)
 {
+    snapshot_leave(object, ERR_EIO);
     if (object->durable == NULL)
         return object->map.fd < 0 ? OK : journal_claim(o->journal, object->map.fd, o->needs);
     o->durable |= object->kind != OBJECT_QUEUE;
@@ -521,6 +529,7 @@ static void close_store(struct object *object)
 
 void object_close(struct object *object)
 {
+    snapshot_leave(object, ERR_CLOSED);
     if (object->queue != NULL)
         queue_close(object);
     if (object->blocks != NULL)
@@ -554,6 +563,8 @@ enum err object_resize(struct object *object, uint64_t size)
     enum err e = object_writable(object);
     if (e != OK)
         return e;
+    if (size < object->map.size)
+        snapshot_before(object, size, object->map.size - size);
     return object->durable != NULL ? resize_durable(object, size)
                                    : object_grown(object, map_resize(&object->map, size));
 }

@@ -17,21 +17,23 @@ struct blocks;
 struct queue_change;
 struct journal;
 struct durable;
+struct snapshot;
 
 struct object {
     enum object_kind kind;
     struct map map;
     dev_t dev; /* of a file that is mapped for all; else 0, 0 */
     ino_t ino;
-    bool owned;              /* the file's attribute names us */
-    bool unclean;            /* and it named somebody else, who did not close the file */
-    char *name;              /* for the log; NULL: none */
-    atomic_bool failed;      /* a page or a sync failed: read-only until the next opening */
-    bool cannot_grow;        /* and the log has told so */
-    uint64_t count;          /* counters */
-    struct queue *queue;     /* of a queue */
-    struct blocks *blocks;   /* of a block store */
-    struct durable *durable; /* NULL: default */
+    bool owned;                /* the file's attribute names us */
+    bool unclean;              /* and it named somebody else, who did not close the file */
+    char *name;                /* for the log; NULL: none */
+    atomic_bool failed;        /* a page or a sync failed: read-only until the next opening */
+    bool cannot_grow;          /* and the log has told so */
+    uint64_t count;            /* counters */
+    struct queue *queue;       /* of a queue */
+    struct blocks *blocks;     /* of a block store */
+    struct durable *durable;   /* NULL: default */
+    struct snapshot *snapshot; /* that is being made, or NULL (snapshot.h) */
 };
 
 /* What an opening asks for, and what it found out. */

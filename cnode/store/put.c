@@ -1,6 +1,7 @@
 #include "store/put.h"
 
 #include "store/journal.h"
+#include "store/snapshot.h"
 #include "sys/guard.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words in files are little-endian");
@@ -28,6 +29,7 @@ enum err put_bytes(struct object *o, uint64_t pos, const void *from, size_t len)
 {
     struct map *m = &o->map;
     must(m->writable && pos <= m->size && len <= m->size - pos);
+    snapshot_before(o, pos, len);
     if (!guard_copy(m->at + pos, from, len))
         return ERR_EIO;
     return made(o, pos, from, len);
@@ -88,6 +90,7 @@ enum err put_word(struct object *o, uint64_t pos, enum word_op op, int64_t expec
     must(m->writable && pos % 8 == 0 && m->size >= 8 && pos <= m->size - 8);
     struct change c = {
         .word = (int64_t *)(void *)(m->at + pos), .op = op, .expected = expected, .v = v};
+    snapshot_before(o, pos, sizeof *c.word);
     if (!guard_run(change_touch, &c))
         return ERR_EIO;
     *old = c.old;

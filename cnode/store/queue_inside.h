@@ -58,6 +58,7 @@ struct checkpoint_state {
     enum checkpoint_step step;
     bool ran;            /* checkpoint_run has done the step */
     bool wanted;         /* somebody waits for the end of one */
+    bool held_back;      /* space that a snapshot kept from being given back */
     bool clean;          /* it is the last */
     bool opening;        /* it is the first */
     uint64_t changed_ms; /* first change after the last capture; 0: none */
