@@ -94,6 +94,8 @@
 -export([metrics/1]).
 -export([ping/0]).
 -export([which_node/0]).
+-export([snapshot/2]).
+-export([restore/2]).
 -export([format_error/1]).
 
 -export_type([handle/0, counters/0, object/0, name/0, request/0, reason/0, info/0, open_info/0]).
@@ -534,6 +536,29 @@ ping() ->
 -spec which_node() -> node().
 which_node() ->
     emmap_config:get(node).
+
+%% @doc Makes the new file To, a copy of the object as it is at one instant, for all that ask this
+%% daemon; the object goes on meanwhile. When it returns the file is complete and on the disk, of
+%% Size bytes; on an error, such as `eexist', there is none. An object has one snapshot at a time:
+%% `ebusy'.
+-spec snapshot(object(), name()) -> {ok, #{size := non_neg_integer()}} | {error, reason()}.
+snapshot(Obj, To) ->
+    Outcome = case emmap_request:name(Obj, To) of
+        badarg -> {ok, {error, badarg}};
+        Wire -> emmap_request:call(Obj, {snapshot, Wire})
+    end,
+    tagged(Outcome, snapshot, [Obj, To]).
+
+%% @doc Makes the new file Name of From, a snapshot or another file that nobody has open. It is seen
+%% first whether that is whole: `{damaged, Text}', `{invalid_file_header, Bytes}'. `eexist': there
+%% is a file Name already, which stays as it is.
+-spec restore(name(), name()) -> ok | {error, reason()}.
+restore(Name, From) ->
+    Outcome = case {emmap_request:name(Name, Name), emmap_request:name(From, From)} of
+        {To, Of} when To =:= badarg; Of =:= badarg -> {ok, {error, badarg}};
+        {To, Of} -> emmap_request:to_node(which_node(), {restore, To, Of})
+    end,
+    tagged(Outcome, restore, [Name, From]).
 
 %% @doc One line on what happened and what to do.
 -spec format_error(reason()) -> string().

@@ -60,6 +60,8 @@ of_object(Function, 2) when Function =:= read_blocks; Function =:= free_blocks -
 of_object(Function, 3) when Function =:= read_blocks; Function =:= repair_block_storage ->
     [object, natural, natural];
 of_object(repair_block_storage, 2) -> [object, list];
+of_object(snapshot, 2) -> [object, name];
+of_object(restore, 2) -> [name, name];
 of_object(batch, 2) -> [object, requests];
 of_object(batch, 1) -> [requests];
 of_object(cast, 2) -> [handle, cast];

@@ -17,6 +17,7 @@
 -export([cast/2]).
 -export([barrier/1]).
 -export([send_request/2]).
+-export([name/2]).
 
 %% For requests that are sent in pieces
 -export([send/2]).
@@ -160,6 +161,16 @@ current_target(#file_descriptor{} = F) ->
 current_target(Name) ->
     target(Name).
 
+%% @doc The name of another file, as the daemon of this object knows it.
+-spec name(object(), term()) -> binary() | badarg.
+name(Obj, Name) ->
+    Default = emmap_config:get(node),
+    Daemon = case target(Obj) of
+        {ok, Node, _} when Node =/= Default -> other;
+        _ -> daemon_of_names()
+    end,
+    emmap_name:to_wire(Name, Daemon).
+
 %% @doc The request as it goes over the wire: its object in second place.
 -spec with_object(request(), pos_integer() | binary()) -> term().
 with_object(Request, Id) when is_atom(Request) -> {Request, Id};
@@ -175,6 +186,7 @@ waiting_time({take, Time}) -> Time;
 waiting_time({take, Time, _}) -> Time;
 waiting_time({take_many, _, Time}) -> Time;
 waiting_time({take_many, _, Time, _}) -> Time;
+waiting_time({snapshot, _}) -> infinity;
 waiting_time(_) -> 0.
 
 barrier(F, Sent) ->

@@ -2,16 +2,17 @@
 
 #include "proto/lease.h"
 #include "proto/reply.h"
+#include "store/snapshot.h"
 
-static enum err path_of(const struct server *s, struct span object, char path[PATH_MAX])
+enum err call_path(const struct server *s, struct span name, char path[PATH_MAX])
 {
     struct buf scratch;
-    struct term t = term_in(object);
+    struct term t = term_in(name);
     buf_init(&scratch, (size_t)PATH_MAX * 4);
-    struct span name = term_name(&t, &scratch);
+    struct span text = term_name(&t, &scratch);
     enum err e = scratch.failed ? ERR_ENAMETOOLONG
                  : t.bad        ? ERR_BADARG
-                                : path_resolve(s->paths, name, path);
+                                : path_resolve(s->paths, text, path);
     buf_fini(&scratch);
     return e;
 }
@@ -26,7 +27,7 @@ static bool is_integer(struct span object, uint64_t *id)
 static enum err resolve_name(struct call *c, struct span object)
 {
     char path[PATH_MAX];
-    enum err e = path_of(c->server, object, path);
+    enum err e = call_path(c->server, object, path);
     if (e != OK)
         return e;
     c->entry = entry_of_path(c->server, path);
@@ -38,15 +39,16 @@ static enum err resolve_name(struct call *c, struct span object)
 enum err call_resolve(struct call *c, struct entry *entry)
 {
     const struct span object = c->args[0].bytes;
+    const bool makes = (c->op->flags & OP_MAKES) != 0;
     uint64_t id;
-    if (is_integer(object, &id)) {
+    if (!makes && is_integer(object, &id)) {
         enum err e = handle_find(c->client, id, &c->handle);
         c->entry = e == OK ? c->handle->entry : NULL;
         c->offset = e == OK ? c->handle->offset : 0;
         return e;
     }
     c->entry = entry;
-    if (c->op->args[0] != 'o')
+    if (!makes && c->op->args[0] != 'o')
         return ERR_BADARG;
     return entry != NULL ? OK : resolve_name(c, object);
 }
@@ -58,7 +60,7 @@ struct entry *call_open_entry(struct client *c, struct span object)
     uint64_t id;
     if (is_integer(object, &id))
         return handle_find(c, id, &h) == OK ? h->entry : NULL;
-    return path_of(c->server, object, path) == OK ? entry_of_path(c->server, path) : NULL;
+    return call_path(c->server, object, path) == OK ? entry_of_path(c->server, path) : NULL;
 }
 
 /* A block store was opened as a region, and can be read as one. */
@@ -88,7 +90,7 @@ static enum err permit(const struct call *c)
         return kind;
     if ((c->op->flags & OP_CHANGES) == 0)
         return OK;
-    const bool is_closing = e->object.kind == OBJECT_QUEUE && e->handle_count == 0;
+    const bool is_closing = e->object.kind != OBJECT_REGION && e->handle_count == 0;
     const bool may = c->handle != NULL ? c->handle->write : e->writers > 0 || e->kept || is_closing;
     return may ? OK : ERR_EACCES;
 }
@@ -130,6 +132,16 @@ static enum err permit_durable(const struct call *c)
     return changes && !c->may_wait && !journal_has_room(j) ? ERR_WOULD_BLOCK : OK;
 }
 
+/* What it changes may have to be saved for a snapshot. */
+static enum err permit_to_save(const struct call *c)
+{
+    if ((c->op->flags & OP_CHANGES) == 0)
+        return OK;
+    if (c->may_wait)
+        snapshot_wait(c->object);
+    return snapshot_has_room(c->object) ? OK : ERR_WOULD_BLOCK;
+}
+
 enum err call_do(struct call *c)
 {
     const size_t from = c->out->len;
@@ -140,6 +152,8 @@ enum err call_do(struct call *c)
     enum err e = permit(c);
     if (e == OK && (c->op->flags & OP_LOOKS) == 0 && c->object->durable != NULL)
         e = permit_durable(c);
+    if (e == OK)
+        e = permit_to_save(c);
     if (e == OK)
         e = c->op->run(c);
     return call_checked(c->out, from, failed, e);

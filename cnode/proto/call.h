@@ -10,6 +10,9 @@
  * already knows it, else NULL. A name that nobody has open gets an entry that is closed. */
 enum err call_resolve(struct call *c, struct entry *entry);
 
+/* call_path: the absolute name that a term means. ERR_BADARG: it is no name; as path_resolve. */
+enum err call_path(const struct server *s, struct span name, char path[PATH_MAX]);
+
 /* call_open_entry: the open object that an id or a name means for this client, or NULL. */
 struct entry *call_open_entry(struct client *c, struct span object);
 

@@ -8,6 +8,7 @@
 #include "proto/reply.h"
 #include "proto/waiter.h"
 #include "store/block.h"
+#include "store/snapshot.h"
 
 /* So many of a kind at once, then others have their turn. */
 enum { AT_ONCE = 1000, KEEP = 65536 };
@@ -144,7 +145,11 @@ static void serve(struct entry *e, bool may_wait)
     const struct turn t = {.now_ms = d->now_ms, .may_wait = may_wait};
     buf_cut(&d->reply, 0);
     d->leased = NULL;
-    d->result = want_serve(&e->object, &t, &d->want, &d->reply, &d->leased);
+    if (may_wait)
+        snapshot_wait(&e->object);
+    d->result = ERR_WOULD_BLOCK;
+    if (may_wait || snapshot_has_room(&e->object))
+        d->result = want_serve(&e->object, &t, &d->want, &d->reply, &d->leased);
 }
 
 static void run_service(struct job *job)

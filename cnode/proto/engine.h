@@ -65,6 +65,8 @@ struct server {
     struct journal *journal;   /* of durable objects */
     struct journal_limits journal_limits;
     uv_async_t journal_told;   /* by its threads */
+    uv_async_t copied;         /* by those of snapshots */
+    uint32_t copying;          /* requests whose snapshots are being made */
     struct held *held;         /* answers that wait for it */
     uint64_t held_group;       /* of the last of them */
     uint64_t journal_failures; /* that have been seen to */

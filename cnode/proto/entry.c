@@ -170,7 +170,7 @@ static void forget_names(struct entry *e)
 
 void entry_free(struct entry *e)
 {
-    must(e->handle_count == 0 && e->first == NULL && !e->busy);
+    must(e->handle_count == 0 && e->first == NULL && e->copies == NULL && !e->busy);
     entry_closed(e);
     forget_names(e);
     DL_DELETE(e->server->entries, e);
@@ -184,8 +184,8 @@ struct entry *entry_idle(struct server *s)
 {
     struct entry *oldest = NULL;
     for (struct entry *e = s->entries; e != NULL; e = e->next)
-        if (e->kept && e->handle_count == 0 && e->first == NULL && !e->busy && !desk_is_used(e) &&
-            (oldest == NULL || e->stats.last_ns < oldest->stats.last_ns))
+        if (e->kept && e->handle_count == 0 && e->first == NULL && e->copies == NULL && !e->busy &&
+            !desk_is_used(e) && (oldest == NULL || e->stats.last_ns < oldest->stats.last_ns))
             oldest = e;
     return oldest;
 }

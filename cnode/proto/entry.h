@@ -41,9 +41,10 @@ struct entry {
     struct inode *indexed; /* &inode while it is in the index */
     struct handle *handles;
     uint32_t handle_count;
-    uint32_t writers;      /* handles that may write */
-    uint32_t durables;     /* handles that ask for a durable region or counters */
-    struct pending *first; /* the line */
+    uint32_t writers;       /* handles that may write */
+    uint32_t durables;      /* handles that ask for a durable region or counters */
+    struct pending *first;  /* the line */
+    struct pending *copies; /* those whose snapshots are being made, beside the line */
     uint32_t waiting;
     uint32_t in_flight;  /* requests that a worker is at */
     uint64_t batch_mark; /* the batch whose sync has met it */

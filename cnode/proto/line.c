@@ -5,10 +5,12 @@
 #include "proto/detached.h"
 #include "proto/held.h"
 #include "proto/lease.h"
+#include "proto/ops.h"
 #include "proto/registry.h"
 #include "proto/reply.h"
 #include "proto/waiter.h"
 #include "store/journal.h"
+#include "store/snapshot.h"
 #include "sys/log.h"
 #include "sys/os.h"
 
@@ -252,10 +254,9 @@ static enum err hold(const struct pending *p)
     return p->call.op == NULL || p->cancelled ? OK : held_answer(&a);
 }
 
-/* The first of the line is done; its reply stands in p->reply. */
-static void finish(struct pending *p)
+/* It is done, and in the line no more; its reply stands in p->reply. */
+static void conclude_request(struct pending *p)
 {
-    take_out(p);
     end_opening(p);
     if (p->call.op != NULL && p->entry->object.kind == OBJECT_QUEUE)
         settle(p);
@@ -278,6 +279,12 @@ static void finish(struct pending *p)
     else if (!p->cancelled && held != ERR_WAIT)
         request_answer(&p->request, reply);
     pending_free(p);
+}
+
+static void finish(struct pending *p)
+{
+    take_out(p);
+    conclude_request(p);
 }
 
 static void fail(struct pending *p, enum err e)
@@ -313,12 +320,60 @@ static struct pending *of_job(struct job *job)
     return (struct pending *)(void *)((char *)job - offsetof(struct pending, job));
 }
 
+/* --- beside the line: snapshots that are being made ------------------------------------------- */
+
+static void end_copy(struct pending *p)
+{
+    struct server *s = p->entry->server;
+    DL_DELETE(p->entry->copies, p);
+    if (--s->copying == 0)
+        uv_unref((uv_handle_t *)&s->copied);
+    stop(p);
+    p->result = op_snapshot_end(&p->call);
+    if (p->result != OK)
+        replace_reply(p, p->result);
+    conclude_request(p);
+}
+
+/* The copy needs the object no more than others do. The loop goes on until it is over, and has
+ * heard of that in vain where it is already. */
+static void stand_beside(struct pending *p)
+{
+    struct server *s = p->entry->server;
+    take_out(p);
+    DL_APPEND(p->entry->copies, p);
+    if (s->copying++ == 0)
+        uv_ref((uv_handle_t *)&s->copied);
+    if (snapshot_is_over(p->call.snapshot))
+        end_copy(p);
+}
+
+static void end_copies(struct entry *e)
+{
+    struct pending *p;
+    struct pending *next;
+    DL_FOREACH_SAFE(e->copies, p, next)
+    {
+        if (snapshot_is_over(p->call.snapshot))
+            end_copy(p);
+    }
+}
+
+void line_copied(struct entry *e)
+{
+    if (e->busy || e->copies == NULL)
+        return;
+    line_hold(e);
+    line_go_on(e);
+}
+
 /* The worker has given the object back. Until go_on nobody else works through the line, so that
  * what a finished request sets off can neither overtake nor free it. */
 void line_hold(struct entry *e)
 {
     e->busy = false;
     e->held = true;
+    end_copies(e);
     entry_look(e);
 }
 
@@ -355,6 +410,10 @@ static void join_waiters(struct pending *p)
 /* The call has been run, to whatever end. */
 static void end_run(struct pending *p)
 {
+    if (p->result == ERR_WAIT && (p->call.op->flags & OP_COPIES) != 0) {
+        stand_beside(p);
+        return;
+    }
     stop(p);
     switch (p->result) {
     case ERR_WAIT: join_waiters(p); break;
@@ -793,7 +852,7 @@ static void run(struct pending *p, bool blocks)
             fail(p, e);
             return;
         }
-        if (p->entry->object.kind == OBJECT_CLOSED) {
+        if (p->entry->object.kind == OBJECT_CLOSED && (p->call.op->flags & OP_MAKES) == 0) {
             open_by_name(p);
             return;
         }
@@ -894,10 +953,13 @@ void line_rest(struct entry *e)
 {
     struct server *s = e->server;
     const bool kept = e->kept && (!e->detached || registry_of(e) != NULL);
-    const bool stays = kept || desk_has_leases(e); /* a lease ends with its holder */
+    /* a lease ends with its holder, a snapshot by itself */
+    const bool stays = kept || desk_has_leases(e) || e->copies != NULL;
     if (e->busy || e->held || e->first != NULL || e->handle_count > 0 ||
         (e->object.kind != OBJECT_CLOSED && (move_is_under_way(e) || (stays && !s->stopping))))
         return;
+    if (e->object.kind == OBJECT_CLOSED && e->copies != NULL)
+        return; /* which were given up, and will be over soon */
     if (e->object.kind == OBJECT_CLOSED) {
         entry_free(e);
         server_rest(s);

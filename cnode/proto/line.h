@@ -32,6 +32,9 @@ void line_hold(struct entry *e);
 void line_go_on(struct entry *e);
 void line_go(struct entry *e);
 
+/* line_copied: snapshots are over; those of the object may be among them. */
+void line_copied(struct entry *e);
+
 /* line_rest closes the object that nobody uses, and frees the entry. */
 void line_rest(struct entry *e);
 

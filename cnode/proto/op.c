@@ -105,6 +105,8 @@ static const struct op rows[] = {
     OP(unsubscribe, "ot", QUEUE, 0, op_unsubscribe, "no more of them"),
     OP(unsubscribe, "ott", QUEUE, 0, op_unsubscribe, "no more, and keep those that came"),
     OWN(move_in, "hbuut", QUEUE, OP_CHANGES, op_move_in, "append an item of another queue"),
+    OP(snapshot, "of", ANY, OP_ALONE | OP_COPIES, op_snapshot, "copy to a new file, as it is now"),
+    OP(restore, "ff", ANY, OP_MAKES, op_restore, "make a file of a copy, if that is whole"),
     OP(barrier, "h", ANY, 0, op_barrier, "what became of casts"),
     OP(batch, "l", ANY, OP_HERE | OP_BATCH, NULL, "many requests in order"),
     OP(info, "", ANY, OP_HERE | OP_SURVEYS, op_info, "the daemon"),

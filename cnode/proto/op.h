@@ -12,6 +12,7 @@ struct handle;
 struct entry;
 struct call;
 struct lease;
+struct snapshot;
 
 enum op_flag {
     OP_HERE = 1,      /* of no object, or of what the loop knows of one: never waits */
@@ -22,11 +23,14 @@ enum op_flag {
     OP_OWN = 64,      /* only of the daemon itself */
     OP_GIVES = 128,   /* gives items away: nothing is done where nobody is there */
     OP_SURVEYS = 256, /* tells of all objects or peers: the more of these, the longer it takes */
-    OP_ALONE = 32     /* not while a checkpoint of the object is under way */
+    OP_ALONE = 32,    /* not while a checkpoint of the object is under way */
+    OP_MAKES = 512,  /* its first argument is the name of a file that it makes: nothing is opened */
+    OP_COPIES = 1024 /* begins a snapshot (ERR_WAIT), whose end is that of the request, too */
 };
 
 /* Letters of a signature: o object (id or name), h id, c id to close, n name, i signed and u
- * unsigned integer of 64 bits, b iodata, l a list, t any term, w a time to wait, m a lease's. */
+ * unsigned integer of 64 bits, b iodata, l a list, t any term, w a time to wait, m a lease's, f the
+ * name of a file that nobody need have open. */
 struct op {
     const char *name;
     const char *args;
@@ -48,7 +52,7 @@ enum { OP_ARGS = 5 };
 struct arg {
     int64_t i;
     uint64_t u;
-    struct span bytes; /* of b, n; the raw term of o, l, t */
+    struct span bytes; /* of b, n; the raw term of o, l, t, f */
 };
 
 /* What a request asks of a queue. */
@@ -86,6 +90,7 @@ struct call {
     enum err leases_limit;        /* for this allows no more */
     struct span ref;              /* of the call, where a cancel may come */
     struct want want;             /* with ERR_WAIT: what has to be waited for */
+    struct snapshot *snapshot;    /* that it has begun */
     struct lease *leased;         /* new ones, and */
     struct lease *ended;          /* those that are over: for call_settle */
     struct buf *out;              /* the reply */

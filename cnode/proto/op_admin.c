@@ -37,10 +37,12 @@ static bool is_held(const struct entry *e)
            (used || registry_of(e) != NULL);
 }
 
-/* Items are on their way out of it: line_rest closes it behind them. */
+/* Items are on their way out of it, or a snapshot is being made: line_rest closes it behind that.
+ */
 static bool closes_later(const struct entry *e)
 {
-    return e->object.kind == OBJECT_QUEUE && !e->auto_unlink && move_is_under_way(e);
+    const bool moves = e->object.kind == OBJECT_QUEUE && move_is_under_way(e);
+    return !e->auto_unlink && (moves || e->copies != NULL);
 }
 
 /* Other handles stay that do not ask for it. */

@@ -85,6 +85,11 @@ enum err op_list(struct call *c);
 enum err op_clients(struct call *c);
 enum err op_ping(struct call *c);
 
+/* op_copy.c; op_snapshot_end: it is over. */
+enum err op_snapshot(struct call *c);
+enum err op_snapshot_end(struct call *c);
+enum err op_restore(struct call *c);
+
 /* metrics.c */
 enum err op_metrics(struct call *c);
 

@@ -110,6 +110,25 @@ static void on_journal(uv_async_t *told)
     server_rest(s);
 }
 
+/* Snapshots are over. */
+static void on_copied(uv_async_t *copied)
+{
+    struct server *s = copied->data;
+    struct entry *e;
+    struct entry *next;
+    DL_FOREACH_SAFE(s->entries, e, next)
+    line_copied(e);
+}
+
+static enum err open_copied(struct server *s)
+{
+    if (uv_async_init(s->loop, &s->copied, on_copied) != 0)
+        return ERR_EMFILE;
+    s->copied.data = s;
+    uv_unref((uv_handle_t *)&s->copied);
+    return OK;
+}
+
 static enum err open_journal(struct server *s, char why[SERVER_WHY])
 {
     const struct server_options *o = &s->options;
@@ -184,7 +203,9 @@ enum err server_open(uv_loop_t *loop, const struct server_options *options, stru
     s->own = move_client_new(s);
     s->options = *options;
     s->registry = registry_open(s);
-    e = s->own == NULL || s->registry == NULL ? ERR_ENOMEM : open_journal(s, why);
+    e = s->own == NULL || s->registry == NULL ? ERR_ENOMEM : open_copied(s);
+    if (e == OK)
+        e = open_journal(s, why);
     if (e != OK) {
         free_own(s);
         return e;
@@ -218,6 +239,7 @@ void server_rest(struct server *s)
     s->journal = NULL;
     gather_send(s);
     uv_close((uv_handle_t *)&s->journal_told, NULL);
+    uv_close((uv_handle_t *)&s->copied, NULL);
     uv_close((uv_handle_t *)&s->lag_timer, NULL);
     uv_close((uv_handle_t *)&s->due_timer, NULL);
     stopped(s->stopped_arg);

@@ -95,7 +95,8 @@ static const char *argument_name(char letter)
     case 'o': return "Obj";
     case 'h':
     case 'c': return "Id";
-    case 'n': return "Name";
+    case 'n':
+    case 'f': return "Name";
     case 'i': return "Integer";
     case 'u': return "Number";
     case 'b': return "Bytes";

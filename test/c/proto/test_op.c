@@ -109,7 +109,7 @@ static void signatures_are_of_known_letters(void **state)
     for (size_t i = 0; (row = op_row(i)) != NULL; i++) {
         const size_t n = strlen(row->args);
         assert_true(n <= OP_ARGS);
-        assert_int_equal(strspn(row->args, "ohcniubltwm"), n);
+        assert_int_equal(strspn(row->args, "ohcniubltwmf"), n);
         if (n > 0) /* the object comes first, and once */
             assert_int_equal(strcspn(row->args + 1, "ohcn"), n - 1);
     }
@@ -124,6 +124,7 @@ static void rows_are_as_their_flags_say(void **state)
         assert_true(strlen(row->help) > 0);
         assert_int_equal(row->run == NULL, (row->flags & (OP_OPENS | OP_BATCH)) != 0);
         assert_int_equal(first == 'n', (row->flags & OP_OPENS) != 0);
+        assert_int_equal(first == 'f', (row->flags & OP_MAKES) != 0);
         if ((row->flags & OP_HERE) != 0)
             assert_true(first == '\0' || first == 'l');
         if ((row->flags & OP_CHANGES) != 0)
