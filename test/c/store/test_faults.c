@@ -204,7 +204,7 @@ static void step_repair(unsigned i)
         return;
     enum err e = block_repair(&life.object, i, UINT64_MAX, false, &r);
     assert_int_equal(e, object_writable(&life.object));
-    assert_true(r.lost == 0 && r.freed == 0);
+    assert_true(r.unknown == 0 && r.torn == 0);
 }
 
 /* After one that failed none is ok. */
@@ -362,7 +362,7 @@ static void compare_blocks(void)
     for (unsigned i = 0; i < CHANGES; i++)
         assert_true(seen[i] || life.change[i] != THERE || life.gone[i] != UNTRIED);
     assert_int_equal(block_repair(&life.object, 0, UINT64_MAX, false, &r), OK);
-    assert_true(r.lost == 0 && r.freed == 0 && r.blocks == block_used(&life.object));
+    assert_true(r.unknown == 0 && r.torn == 0 && r.blocks == block_used(&life.object));
 }
 
 static void all_is_as_it_must_be(void)
