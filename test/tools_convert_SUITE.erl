@@ -289,12 +289,12 @@ without_space_nothing_is_left(Config) ->
                                                            || _ <- [1, 2, 3]])),
     Before = names(Config),
     [begin
-         Script = "ulimit -f " ++ Blocks512 ++ " && \"$@\" 2>\"$said\"",
+         Script = "ulimit -f " ++ KiB ++ " && \"$@\" 2>\"$said\"",
          {2, _, Said} = run(["convert" | Args], Script),
          {match, _} = re:run(Said, "space: "),
          Before = names(Config)
-     end || {Blocks512, Args} <-
-                [{N, [Old | Rest]} || N <- ["8", "100", "200"],
+     end || {KiB, Args} <-
+                [{N, [Old | Rest]} || N <- ["4", "50", "100"],
                                       {Old, Rest} <- [{"--blocks", ["--map", path(Config, "space.map"),
                                                                     Blocks, path(Config, "space")]},
                                                       {Queue, [path(Config, "space")]}]]].
