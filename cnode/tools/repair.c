@@ -282,7 +282,7 @@ static enum err fill(struct repair *r)
 /* It is what we say, or it gets no name. */
 static enum err verify(const struct repair *r)
 {
-    struct check_counts counts;
+    struct check_counts counts = {.things = 0};
     const struct check c = {.length = r->check.length,
                             .kind = &r->look.kind,
                             .now_ms = r->check.now_ms,

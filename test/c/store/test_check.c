@@ -273,6 +273,55 @@ static void zeroed_and_swapped_pages_are_seen_as_the_engine_sees_them(void **sta
     queue_file_remove(&f);
 }
 
+static uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* Some places at once: bits, runs of zeros, and bytes from elsewhere in the file. */
+static void damage(struct image *image, size_t end, uint64_t *state)
+{
+    const size_t most = end - 65536;
+    for (uint64_t n = 1 + next_random(state) % 4; n > 0; n--) {
+        const size_t at = 65536 + next_random(state) % most;
+        const size_t from = 65536 + next_random(state) % most;
+        const size_t len = 8 + next_random(state) % 200;
+        switch (next_random(state) % 4) {
+        case 0: image->at[at] ^= (uint8_t)(1U << next_random(state) % 8); break;
+        case 1: memset(image->at + at, 0, len); break;
+        case 2: memmove(image->at + at / 8 * 8, image->at + from / 8 * 8, len); break;
+        default: image->at[4096 + next_random(state) % 12288] ^= 1; break;
+        }
+    }
+}
+
+static void damage_by_chance_is_seen_as_the_engine_sees_it(void **state)
+{
+    (void)state;
+    struct queue_file f;
+    uint64_t chance = 0x9e3779b97f4a7c15;
+    uint64_t lost = 0;
+    queue_file_make(&f);
+    fill(&f);
+    const size_t end = (size_t)f.object.queue->logs[LOG_MAIN].tail;
+    queue_file_kill(&f);
+    struct image image = load(folder_file(f.dir, "q"));
+    uint8_t *sound = malloc(image.len);
+    memcpy(sound, image.at, image.len);
+    for (size_t i = 0; i < 1000; i++) {
+        damage(&image, end, &chance);
+        lost += compare(&f, &image, i);
+        memcpy(image.at, sound, image.len);
+    }
+    assert_true(lost > 500);
+    free(sound);
+    free(image.at);
+    queue_file_remove(&f);
+}
+
 /* What is left of the items can be told, though the engine refuses the file. */
 static void a_file_that_was_cut_shows_what_is_left(void **state)
 {
@@ -347,6 +396,7 @@ int main(void)
         cmocka_unit_test(the_file_is_left_as_it_was),
         cmocka_unit_test(each_flipped_bit_is_seen_as_the_engine_sees_it),
         cmocka_unit_test(zeroed_and_swapped_pages_are_seen_as_the_engine_sees_them),
+        cmocka_unit_test(damage_by_chance_is_seen_as_the_engine_sees_it),
         cmocka_unit_test(a_file_that_was_cut_shows_what_is_left),
         cmocka_unit_test(another_version_cannot_be_read),
         cmocka_unit_test(blocks_of_another_version_cannot_be_read),
