@@ -2,6 +2,7 @@
 -module(tools_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
+-include_lib("kernel/include/file.hrl").
 
 -compile([export_all, nowarn_export_all]).
 
@@ -22,7 +23,10 @@ all() ->
      a_durable_file_is_looked_at_with_its_journal, a_journal_is_looked_at, what_is_no_file_is_told,
      damaged_queues_keep_what_is_whole, damaged_blocks_keep_what_is_whole,
      damaged_counters_keep_what_is_there,
-     damaged_journals_are_told_where_the_daemon_refuses_them].
+     damaged_journals_are_told_where_the_daemon_refuses_them,
+     damaged_queues_of_the_nif_library_are_told,
+     repair_refuses_and_leaves_nothing, repair_of_what_is_sound_is_a_copy,
+     repair_of_a_durable_file_has_its_journal].
 
 init_per_suite(Config0) ->
     Config = emmap_test:start(Config0),
@@ -569,3 +573,86 @@ refused_at(Config, Args, Half) ->
             {match, [At]} = re:run(Said, Half ++ ", offset ([0-9]+)", [{capture, all_but_first, list}]),
             list_to_integer(At)
     end.
+
+damaged_queues_of_the_nif_library_are_told(Config) ->
+    Dir = filename:join(?config(dir, Config), "nifs"),
+    ok = filelib:ensure_path(Dir),
+    Sound = nif_queue([a, {b, "c"}, d]),
+    At = 16 + byte_size(nif_record(term_to_binary(a))),
+    File = filename:join(Dir, "queue"),
+    [begin
+         ok = file:write_file(File, Bytes),
+         {1, Check, <<>>} = run(["check", "--kind", "nif_queue", File]),
+         {match, _} = re:run(Check, ["damaged: item 2 at byte ", integer_to_list(At), ": this is no record"]),
+         {1, Dump, <<>>} = run(["dump", "--kind", "nif_queue", File]),
+         [{1, 0, 0, ready, a}] = terms(Dump),
+         {0, Plain, <<>>} = run(["check", File]),
+         {match, _} = re:run(Plain, ": region, "),
+         {2, <<>>, _} = run(["repair", "--kind", "nif_queue", "--to", File ++ ".new", File]),
+         {error, {not_a, queue}} = opened(Config, Dir, "queue")
+     end || Bytes <- [flipped(Sound, At + 3), flipped(Sound, At + 4), binary:replace(Sound, <<"c">>, <<>>)]].
+
+opened(Config, Dir, Name) ->
+    Daemon = emmap_test:start_daemon(Config, #{data_dir => Dir}),
+    Client = client(Config, Daemon),
+    Result = on(Client, fun() -> emmap_queue:open(Name, 0, []) end),
+    ok = emmap_test:stop_node(Client),
+    _ = emmap_test:stop_daemon(Daemon),
+    Result.
+
+%%% Repair.
+
+repair_refuses_and_leaves_nothing(Config) ->
+    Dir = filename:join(?config(dir, Config), "refused"),
+    ok = filelib:ensure_path(Dir),
+    Queue = made(Config, "queue"),
+    New = filename:join(Dir, "new"),
+    There = filename:join(Dir, "there"),
+    Zeros = filename:join(Dir, "zeros"),
+    ok = file:write_file(There, "something"),
+    ok = file:write_file(Zeros, <<0:(200000 * 8)>>),
+    [begin
+         {Status, _, Said} = run(["repair" | Args]),
+         {match, _} = re:run(Said, Why)
+     end || {Status, Args, Why} <- [{2, [Queue], "repair --to: the new file is missing"},
+                                    {1, ["--to", There, Queue], "there: the file exists"},
+                                    {1, ["--to", Queue, Queue], "queue: the file exists"},
+                                    {2, ["--to", Dir ++ "/no/new", Queue], "new: no such file"},
+                                    {2, ["--to", Dir ++ "/", Queue], "is a directory"},
+                                    {1, ["--to", New, "--kind", "queue", Zeros], "nothing of it can be read"},
+                                    {1, ["--to", New, "--kind", "blocks", Zeros], "nothing of it can be read"},
+                                    {2, ["--to", New, made(Config, "nif")], "converted, not repaired"},
+                                    {2, ["--to", New, Dir], "is a directory"}]],
+    {ok, Left} = file:list_dir(Dir),
+    ["there", "zeros"] = lists:sort(Left),
+    {ok, <<"something">>} = file:read_file(There).
+
+repair_of_what_is_sound_is_a_copy(Config) ->
+    [begin
+         New = filename:join(?config(dir, Config), emmap_test:unique("copy")),
+         {0, Told, <<>>} = run(["repair", made(Config, Name), "--to", New]),
+         {match, _} = re:run(Told, [" kept, 0 lost\n$"]),
+         {0, Old, <<>>} = run(["dump", made(Config, Name)]),
+         {0, Old, <<>>} = run(["dump", New]),
+         {ok, #file_info{mode = Mode, size = Size}} = file:read_file_info(made(Config, Name)),
+         {ok, #file_info{mode = Mode, size = NewSize}} = file:read_file_info(New),
+         true = Name =:= "queue" orelse NewSize =:= Size
+     end || Name <- ["queue", "counters", "blocks", "region"]].
+
+%% With what its journal has of it.
+repair_of_a_durable_file_has_its_journal(Config) ->
+    {Daemon, Client, Dir} = world(Config, "mended"),
+    on(Client, fun() ->
+        {ok, Q} = emmap_queue:open("queue", 0, [{durability, sync}]),
+        ok = emmap_queue:push_many(Q, [a, b, c]),
+        a = emmap_queue:pop(Q),
+        C = emmap:open_counters("counters", 2, [{durability, sync}]),
+        {ok, 0} = emmap:inc_counter(C, 1, 7)
+    end),
+    ok = emmap_test:kill_daemon(Daemon),
+    [{0, _, <<>>} = run(["repair", filename:join(Dir, N), "--to", filename:join(Dir, N ++ ".new")])
+     || N <- ["queue", "counters"]],
+    {0, Queue, <<>>} = run(["dump", filename:join(Dir, "queue.new")]),
+    [{2, _, 0, ready, b}, {3, _, 0, ready, c}] = terms(Queue),
+    {0, Counters, <<>>} = run(["dump", filename:join(Dir, "counters.new")]),
+    [{0, 0}, {1, 7}] = terms(Counters).
