@@ -107,15 +107,16 @@ enum err check_map(struct checking *k, bool writable)
     struct stat st;
     struct mark mark;
     const int fd = fcntl(k->fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0 || os.fstat(fd, &st) != 0) {
-        if (fd >= 0)
-            os.close(fd);
+    if (fd < 0)
         return err_last();
+    if (os.fstat(fd, &st) != 0) {
+        const enum err failed = err_last();
+        os.close(fd);
+        return failed;
     }
     map_close(&k->map);
-    enum err e = k->c->alone ? ERR_ENOENT : mark_read(fd, &mark);
-    const bool journal = e == OK;
-    e = map_open(&k->map, fd, (uint64_t)st.st_size, writable || journal, MAP_COPY);
+    const bool journal = !k->c->alone && mark_read(fd, &mark) == OK;
+    enum err e = map_open(&k->map, fd, (uint64_t)st.st_size, writable || journal, MAP_COPY);
     if (e == OK && journal)
         e = apply_journal(k, &mark);
     k->map.writable = writable;

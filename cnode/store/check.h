@@ -41,10 +41,12 @@ struct check_counts {
     uint64_t notes;
 };
 
-/* What to do; every pointer but `length` may be NULL. The visitors get what is whole, in order of
- * number or address, findings come between them where they belong; an error of theirs ends it. */
+/* What to do; every pointer may be NULL. The visitors get what is whole, in order of number or
+ * address, with findings before and between them; an error of theirs, any but ERR_DAMAGED, ends it.
+ */
 struct check {
-    term_length *length;        /* what a term is, in files of the NIF library */
+    term_length *length;        /* what a term is, in files of the NIF library; NULL: these are
+                                   regions */
     const enum file_kind *kind; /* it shall be this; NULL: what it says it is */
     bool head;                  /* only what the header says: no visitors but `store` */
     bool behind;                /* also items of a queue that no daemon would find any more: whole
@@ -66,12 +68,12 @@ struct check {
 };
 
 /* check_file looks through the file, which is not changed in any way: neither bytes nor times nor
- * attributes. The descriptor need not be writable and stays the caller's. Of a file that is in use
- * something is shown that was there at some time of the call: what is taken meanwhile may be shown
- * or not, and is no damage.
- * OK: nothing is damaged. ERR_DAMAGED: something is, told by `found`. ERR_NEEDS_JOURNAL: a journal
- * has changes of it that cannot be read here. ERR_ENOTSUP: it is of a version that is not known
- * here; ERR_EIO and the like: it cannot be read. */
+ * attributes (but the time of the last access). The descriptor need not be writable and stays the
+ * caller's. Of a file that is in use something is shown that was there at some time of the call:
+ * what is taken meanwhile may be shown or not, and is no damage. OK: nothing is damaged.
+ * ERR_DAMAGED: something is, told by `found`. ERR_NEEDS_JOURNAL: a journal has changes of it that
+ * cannot be read here. ERR_ENOTSUP: it is of a version that is not known here; ERR_EIO and the
+ * like: it cannot be read. */
 enum err check_file(int fd, const struct check *c);
 
 /* --- the kinds, for check.c ------------------------------------------------------------------ */

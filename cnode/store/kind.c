@@ -57,7 +57,7 @@ enum err file_kind(int fd, term_length *length, enum file_kind *kind)
     if (os_read_all(fd, magic, sizeof magic, 0) < 0)
         return err_last();
     *kind = FILE_REGION;
-    if (by_magic(magic, kind))
+    if (by_magic(magic, kind) || length == NULL)
         return OK;
     enum err e = is_nif_queue(fd, length, &is);
     if (is)

@@ -13,9 +13,8 @@ static int fail(const struct look *l, const char *what)
     return tool_say(TOOL_FAILED, l->path, what);
 }
 
-/* Daemons hold a queue or a block store for themselves, other files together with all who only look
- * at them, as we do. So two of us do not keep each other out, but where a lock of another's on a
- * file that can be shared may be a daemon's. */
+/* A daemon has the lock of a queue for itself alone: a shared one is of somebody who looks at it,
+ * as we do. Of other files daemons share the lock, too, and nobody can tell theirs from ours. */
 static bool is_held(const struct look *l)
 {
     const bool alone = l->kind == FILE_QUEUE || l->kind == FILE_NIF_QUEUE;

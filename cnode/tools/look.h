@@ -1,5 +1,4 @@
-/* A file that a tool looks at, or at the end of which it leaves it as it was: it is opened for
- * reading only. */
+/* A file that a tool looks at: opened for reading only, and left as it was. */
 #ifndef TOOLS_LOOK_H
 #define TOOLS_LOOK_H
 
