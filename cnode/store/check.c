@@ -115,8 +115,13 @@ enum err check_map(struct checking *k, bool writable)
         return failed;
     }
     map_close(&k->map);
-    const bool journal = !k->c->alone && mark_read(fd, &mark) == OK;
-    enum err e = map_open(&k->map, fd, (uint64_t)st.st_size, writable || journal, MAP_COPY);
+    enum err e = k->c->alone ? ERR_ENOENT : mark_read(fd, &mark);
+    const bool journal = e == OK;
+    if (e != OK && e != ERR_ENOENT) {
+        os.close(fd);
+        return e;
+    }
+    e = map_open(&k->map, fd, (uint64_t)st.st_size, writable || journal, MAP_COPY);
     if (e == OK && journal)
         e = apply_journal(k, &mark);
     k->map.writable = writable;

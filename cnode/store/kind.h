@@ -14,8 +14,8 @@ enum file_kind {
 };
 
 /* file_kind reads the beginning, of what might be a queue of the NIF library all of it: that has no
- * magic, so each record has to fit. Without `length` it
- * is a region. A file that cannot be read is an error, ERR_EIO and the like. */
+ * magic, so each record has to fit. Without `length` it is a region. A file that cannot be read is
+ * an error, ERR_EIO and the like. */
 enum err file_kind(int fd, term_length *length, enum file_kind *kind);
 
 /* A word for people and programs: "queue". */
