@@ -1,6 +1,6 @@
-/* Frames to a node with its engine: a region, counters and queues are open, a peer that is sound
- * holds them, another says what comes to its mind, the pieces of an input. Now and then it does not
- * read for a while; where it breaks the protocol it comes again. */
+/* Frames to a node with its engine: a region, counters, a block store and queues are open, a peer
+ * that is sound holds them, another says what comes to its mind, the pieces of an input. Now and
+ * then it does not read for a while; where it breaks the protocol it comes again. */
 #include <ei.h>
 
 #include "fuzz/mutation.h"
@@ -42,14 +42,19 @@ static void say(struct wire *w, const char *request)
     buf_fini(&frame);
 }
 
-/* Something opens: its id is heard. */
-static void open_thing(struct wire *w, const char *request)
+static void say_and_hear(struct wire *w, const char *request)
 {
     const uint64_t before = w->answers;
-    const uint64_t ids = w->heard_count[HEARD_ID];
     say(w, request);
     for (wire_flush(w); w->answers == before; wire_flush(w))
         uv_run(&host.loop, UV_RUN_ONCE);
+}
+
+/* Something opens: its id is heard. */
+static void open_thing(struct wire *w, const char *request)
+{
+    const uint64_t ids = w->heard_count[HEARD_ID];
+    say_and_hear(w, request);
     must(w->heard_count[HEARD_ID] > ids);
 }
 
@@ -60,6 +65,9 @@ static void begin(void)
     wire_open(&keeper, &hub, "keeper@localhost");
     open_thing(&keeper, "{open,\"r\",0,4096,[read,write,create,{size,4096}]}");
     open_thing(&keeper, "{open_counters,\"c\",16}");
+    open_thing(&keeper, "{open,\"b\",0,4096,[read,write,create,{size,4096}]}");
+    say_and_hear(&keeper, "{init_block_storage,\"b\",8}");
+    say_and_hear(&keeper, "{store_block,\"b\",<<\"12345678\">>}");
     open_thing(&keeper, "{open_queue,\"d\",0,[{max_items,50}]}");
     open_thing(&keeper, "{open_queue,\"q\",0,[{register,jobs},{max_bytes,65536},"
                         "{overflow,drop_head},{dead_letter,\"d\"},{lease_ms,500}]}");

@@ -2,7 +2,8 @@
 
 #include <stddef.h>
 
-/* Of a region "r", counters "c", a queue "q" that is registered as `jobs`, a queue "d". */
+/* Of a region "r", counters "c", a store "b" of blocks of 8 bytes, a queue "q" that is registered
+ * as `jobs`, a queue "d". */
 const char *const words_requests[] = {
     "ping",
     "info",
@@ -53,6 +54,26 @@ const char *const words_requests[] = {
     "{read_counters,\"c\"}",
     "{read_counters,\"c\",[1,2,3]}",
     "{read_counters,\"c\",\"123\"}",
+    "{init_block_storage,\"b\",8}",
+    "{init_block_storage,$i,100}",
+    "{init_block_storage,\"r\",16777216}",
+    "{store_block,\"b\",<<\"12345678\">>}",
+    "{store_block,$i,[\"1234\",<<\"5678\">>]}",
+    "{store_blocks,\"b\",[<<\"abcdefgh\">>,\"12345678\",[[],\"1234\",<<\"5678\">>]]}",
+    "{read_block,\"b\",0}",
+    "{read_block,$i,1}",
+    "{read_blocks,\"b\",[0,1,2,18446744073709551615]}",
+    "{read_blocks,\"b\",\"123\"}",
+    "{read_blocks,\"b\",0,10}",
+    "{free_block,\"b\",0}",
+    "{free_block,$i,2}",
+    "{free_blocks,\"b\",[1,2,3]}",
+    "{free_blocks,\"b\",\"123\"}",
+    "{repair_block_storage,\"b\",[]}",
+    "{repair_block_storage,\"b\",[dry_run,{from,1},{count,5}]}",
+    "{pwrite,\"b\",8192,<<\"anything\">>}",
+    "{patomic_xor,\"b\",4096,255}",
+    "{open,\"b\",0,0,[read,write,truncate]}",
     "{barrier,$i}",
     "{open_queue,\"q\",0,[{register,jobs},{max_bytes,20000},{overflow,drop_head}]}",
     "{open_queue,\"d\",0,[{max_items,50},{overflow,reject},{max_attempts,3}]}",
