@@ -133,6 +133,31 @@ static void the_object_goes_on_meanwhile(void **state)
     is(ask(&peer, "{snapshot,%" PRIu64 ",\"third\"}", id), size_told);
 }
 
+/* Of so much that nothing more can be kept for the copy the next change waits, and only that. */
+static void changes_wait_for_room_and_others_do_not(void **state)
+{
+    (void)state;
+    const uint64_t id =
+        opened(ask(&peer, "{open,\"big\",0,%d,[create,write]}", (SNAPSHOT_SAVED + 100) * 4096));
+    const uint64_t c = open_counters("c");
+    begin(snapshot, id);
+    for (int page = 0; page < SNAPSHOT_SAVED; page++)
+        is(ask(&peer, "{patomic_add,%" PRIu64 ",%d,1}", id, page * 4096), "{ok,0}");
+    say("{patomic_add,%" PRIu64 ",16777216,1}", id);
+    is(ask(&peer, "{inc_counter,%" PRIu64 ",5}", c), "{ok,0}");
+    for (int i = 0; i < 100; i++)
+        assert_false(anything(&peer));
+    open_gate(1);
+    const char *first = heard(&peer);
+    const char *second = heard(&peer);
+    const bool in_order = strcmp(first, "{ok,0}") == 0;
+    is(in_order ? first : second, "{ok,0}");
+    is(in_order ? second : first, "{ok,#{size=>17186816}}");
+    const uint64_t copy = opened(ask(&peer, "{open,\"to\",0,0,[read]}"));
+    for (int page = 0; page <= SNAPSHOT_SAVED; page++)
+        is(ask(&peer, "{patomic_read_integer,%" PRIu64 ",%d}", copy, page * 4096), "{ok,0}");
+}
+
 static void a_closed_object_stays_until_its_snapshot_is_there(void **state)
 {
     (void)state;
@@ -328,6 +353,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(the_object_goes_on_meanwhile),
+        TEST(changes_wait_for_room_and_others_do_not),
         TEST(a_closed_object_stays_until_its_snapshot_is_there),
         TEST(what_goes_with_its_handle_takes_its_snapshot_along),
         TEST(who_has_gone_has_it_made_all_the_same),

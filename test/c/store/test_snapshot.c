@@ -360,6 +360,22 @@ static void other_sizes_at_any_moment_are_not_in_it(void **state)
             }
 }
 
+static void truncation_at_any_moment_is_not_in_it(void **state)
+{
+    (void)state;
+    struct object o;
+    open_region(&o, SIZE);
+    for (unsigned piece = 0; piece < PIECES; piece++)
+        for (int later = 0; later < 2; later++) {
+            store(&o, 0, SIZE, piece);
+            struct snapshot *s = begin_gated(&o, piece, later != 0);
+            clear_it(&o, SIZE);
+            assert_int_equal(end_gated(&o, s), OK);
+            copy_is_the_model();
+        }
+    object_close(&o);
+}
+
 /* The mapping of a small object moves when it gets longer than was reserved for it. */
 static void the_mapping_may_move(void **state)
 {
@@ -866,6 +882,7 @@ int main(void)
         ALONE(one_at_a_time_of_an_object_and_few_of_all),
         ALONE(changes_at_any_moment_are_not_in_it),
         ALONE(other_sizes_at_any_moment_are_not_in_it),
+        ALONE(truncation_at_any_moment_is_not_in_it),
         ALONE(the_mapping_may_move),
         ALONE(the_descriptor_may_be_another),
         ALONE(changes_without_end_are_not_in_it),
