@@ -223,13 +223,15 @@ static void repair(struct dice *d, struct object *o)
     const uint64_t from = dice_below(d, capacity() + 2);
     const uint64_t count = dice_one_in(d, 2) ? UINT64_MAX : dice_below(d, capacity() + 2);
     struct block_repair due = {.next = from < capacity() ? from : capacity()};
+    const uint64_t most = sizeof due.lost / sizeof due.lost[0];
     struct block_repair r;
-    for (; due.next < capacity() && due.next - from < count; due.next++) {
+    for (; due.next < capacity() && due.next - from < count && due.torn < most; due.next++) {
         const uint64_t a = due.next;
         const bool whole = is_whole(a);
         due.blocks += whole;
-        due.lost += whole && !bit(a);
-        due.freed += !whole && !is_free(a);
+        due.unknown += whole && !bit(a);
+        if (!whole && !is_free(a))
+            due.lost[due.torn++] = a;
         if (dry)
             continue;
         if (!whole)

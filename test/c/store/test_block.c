@@ -207,7 +207,7 @@ static void the_lowest_free_address_comes_first(void **state)
     reopen();
     assert_int_equal(block_used(&store), MANY - n);
     uint64_t seen[20];
-    assert_int_equal(block_find(&store, n, false, seen), OK);
+    assert_int_equal(block_find(&store, (uint32_t)n, false, seen), OK);
     assert_memory_equal(seen, holes, sizeof holes);
     for (int i = 0; i < n; i++)
         assert_int_equal(put(1000 + (uint64_t)i), holes[i]);
