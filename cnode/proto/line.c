@@ -325,7 +325,7 @@ static struct pending *of_job(struct job *job)
 static void end_copy(struct pending *p)
 {
     struct server *s = p->entry->server;
-    DL_DELETE(p->entry->copies, p);
+    DL_DELETE(p->entry->copies, p); /* NOLINT: it is in there */
     if (--s->copying == 0)
         uv_unref((uv_handle_t *)&s->copied);
     stop(p);
