@@ -98,10 +98,11 @@ every_function_of_the_wrapper_is_served(Config) ->
     Unserved = lists:usort([{M, F} || {M, F, _} <- Left]),
     [] = Unserved -- wrapper_alone().
 
-%% What takes a fun or compresses, has a cursor, or is of processes of the calling node.
+%% What takes a fun or compresses, has a cursor, is many requests, or is of processes of the calling
+%% node.
 wrapper_alone() ->
     [{emmap, F} || F <- [module_info, batch, call, cast, send_request, format_error, position, read,
-                         read_line, truncate, write]]
+                         read_blocks, read_line, repair_block_storage, truncate, write]]
         ++ [{emmap_queue, F} || F <- [module_info, barrier, child_spec, peek, pop, push, push_async,
                                       rpeek, start_link, subscribe, try_dequeue, try_pop,
                                       try_pop_and_purge]].
