@@ -1,9 +1,12 @@
 #include "store/restore.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "store/block.h"
+#include "store/check.h"
 #include "store/counter.h"
 #include "store/journal.h"
 #include "store/new_file.h"
@@ -51,8 +54,33 @@ static enum err copy_bytes(int fd, uint64_t size, const struct new_file *to)
 
 /* --- is it whole? ---------------------------------------------------------------------------- */
 
+/* The first that is damaged. */
+static void note(void *arg, const struct check_finding *f)
+{
+    struct restoring *r = arg;
+    if (!f->damage || r->why[0] != '\0')
+        return;
+    if (f->id == CHECK_NONE)
+        snprintf(r->why, sizeof r->why, "%s", f->what);
+    else
+        snprintf(r->why, sizeof r->why, "%" PRIu64 ": %s", f->id, f->what);
+}
+
+/* Everything that is in a queue or a block store: an opening would pass damaged items over. What
+ * cannot be looked through the opening refuses. */
+static enum err look_through(struct restoring *r, int fd)
+{
+    enum file_kind kind;
+    const struct check c = {
+        .kind = &kind, .alone = true, .now_ms = r->now_ms, .arg = r, .found = note};
+    enum err e = file_kind(fd, NULL, &kind);
+    if (e == OK && (kind == FILE_QUEUE || kind == FILE_BLOCKS))
+        e = check_file(fd, &c);
+    return e == ERR_ENOTSUP ? OK : e;
+}
+
 /* Recovered and ended in order, as if it had been opened and closed. */
-static enum err check_queue(struct object *o, struct restoring *r)
+static enum err try_queue(struct object *o, struct restoring *r)
 {
     enum err e = queue_open(o, &queue_limits, r->to, r->now_ms, r->why);
     if (e != OK)
@@ -61,7 +89,7 @@ static enum err check_queue(struct object *o, struct restoring *r)
     return o->failed ? ERR_EIO : OK;
 }
 
-static enum err check_blocks(struct object *o, struct restoring *r)
+static enum err try_blocks(struct object *o, struct restoring *r)
 {
     enum err e = block_open(o, r->why);
     block_close(o);
@@ -91,8 +119,8 @@ static enum err check(struct restoring *r, struct new_file *f, uint64_t size)
     enum err e = map_open(&o.map, fd, size, true, MAP_OF_FILE);
     if (e != OK)
         return e;
-    e = queue_is_one(&o.map)     ? check_queue(&o, r)
-        : block_is_store(&o.map) ? check_blocks(&o, r)
+    e = queue_is_one(&o.map)     ? try_queue(&o, r)
+        : block_is_store(&o.map) ? try_blocks(&o, r)
                                  : check_bytes(&o, r);
     f->fd = o.map.fd;
     o.map.fd = -1;
@@ -111,6 +139,8 @@ static enum err make(struct restoring *r, int fd)
     if (e != OK)
         return e;
     e = copy_bytes(fd, size, &f);
+    if (e == OK)
+        e = look_through(r, f.fd);
     if (e == OK)
         e = check(r, &f, size);
     if (e != OK) {

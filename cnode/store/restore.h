@@ -19,7 +19,9 @@ struct restoring {
 
 /* restore makes `to`, with the bytes and the mode of `from`; a queue among them is recovered as at
  * an opening. There is no file unless it is OK. ERR_EEXIST: there is one; ERR_LOCKED: who has
- * `from` open may change it; ERR_DAMAGED, ERR_FILE_HEADER: it is no whole object. May wait. */
+ * `from` open may change it; ERR_DAMAGED: an item or a block of it is, or its header (`why` has
+ * what was met first; `emmapd repair` keeps all else); ERR_FILE_HEADER: these are no counters. May
+ * wait. */
 enum err restore(struct restoring *r);
 
 #endif

@@ -140,6 +140,10 @@ static void stores_of_blocks_need_their_header(void **state)
     make_store();
     assert_int_equal(try_restore("b2", "b"), OK);
     are_equal("b", "b2");
+    overwrite("b2", "\377", 1, 2 * 4096 + 8);
+    assert_int_equal(try_restore("b3", "b2"), ERR_DAMAGED);
+    assert_memory_equal(restoring.why, "0: ", 3);
+    assert_false(is_there("b3"));
     overwrite("b", "\377\377\377\377", 4, 12);
     assert_int_equal(try_restore("b3", "b"), ERR_DAMAGED);
     assert_true(strlen(restoring.why) > 0);
@@ -171,6 +175,10 @@ static void a_queue_is_recovered(void **state)
     assert_int_equal(queue_front(&q, &now, &r), OK);
     assert_true(span_equal(r.bytes, span_text("first")));
     object_close(&q);
+    overwrite("q2", "F", 1, 65536 + 48);
+    assert_int_equal(try_restore("q3", "q2"), ERR_DAMAGED);
+    assert_memory_equal(restoring.why, "1: ", 3);
+    assert_false(is_there("q3"));
     for (off_t at = 0; at < 16384; at += 4096)
         overwrite("q", "\377\377\377\377", 4, at + 9);
     assert_int_equal(try_restore("q3", "q"), ERR_DAMAGED);
