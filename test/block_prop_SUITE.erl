@@ -1,5 +1,6 @@
 %% Random operations of four processes on two nodes on a block store, new openings and ends of the
-%% daemon among them, against a map. EMMAP_RUNS says how many runs (300).
+%% daemon among them, against a map: EMMAP_RUNS says how many runs (300). And very many blocks, with
+%% four processes at work at once: EMMAP_OPS says how many operations (100000).
 -module(block_prop_SUITE).
 
 -compile([export_all, nowarn_export_all]).
@@ -14,7 +15,7 @@ suite() ->
     [{timetrap, {seconds, 120 + runs()}}].
 
 all() ->
-    [a_store_is_what_its_model_is].
+    [a_store_is_what_its_model_is, a_large_store_is_what_its_model_is].
 
 runs() ->
     list_to_integer(os:getenv("EMMAP_RUNS", "300")).
@@ -72,6 +73,55 @@ op() ->
 
 address() ->
     frequency([{20, range(0, 20)}, {10, range(0, 140)}, {1, ?FAR}, {1, range(0, ?FAR)}]).
+
+%%% Very many: each process has blocks of its own, a table has all that are there. What a process
+%%% frees it takes out before, so that an address which is given out twice is found.
+
+-define(MANY, 100000).
+
+a_large_store_is_what_its_model_is(Config) ->
+    Daemon = #{node := D} = emmap_test:daemon(Config),
+    Ops = list_to_integer(os:getenv("EMMAP_OPS", "100000")) div ?CLIENTS,
+    Node = emmap_test:node(Config, #{application => [{daemon, external}, {node, D}]}),
+    ok = on(Node, fun() ->
+        {ok, F, _} = emmap:open("many", 0, 0, [create, write]),
+        ok = emmap:init_block_storage(F, 64),
+        Table = ets:new(blocks, [public, {write_concurrency, true}]),
+        Work = fun(Me) -> work(F, Table, Me, Ops, [], 0) end,
+        Workers = [spawn_monitor(fun() -> Work(Me) end) || Me <- lists:seq(1, ?CLIENTS)],
+        [receive {'DOWN', Ref, _, _, Reason} -> normal = Reason end || {_, Ref} <- Workers],
+        true = emmap:read_blocks(F) =:= lists:reverse(lists:sort(ets:tab2list(Table))),
+        #{blocks := Blocks} = emmap:info(F),
+        Blocks = ets:info(Table, size),
+        ok
+    end),
+    _ = emmap_test:stop_daemon(Daemon),
+    ok.
+
+%% Up to its share of many, then as much is freed as stored.
+work(_, _, _, Ops, _, _) when Ops =< 0 -> ok;
+work(F, Table, Me, Ops, Mine, N) ->
+    Some = rand:uniform(100),
+    Least = ?MANY div ?CLIENTS,
+    case rand:uniform(3) of
+        1 ->
+            Blocks = [block(Me bsl 28 + Ops * 128 + I, 64) || I <- lists:seq(1, Some)],
+            As = emmap:store_blocks(F, Blocks),
+            true = lists:all(fun(One) -> ets:insert_new(Table, One) end, lists:zip(As, Blocks)),
+            work(F, Table, Me, Ops - Some, As ++ Mine, N + Some);
+        2 ->
+            As = lists:sublist(Mine, min(N, Some)),
+            Found = emmap:read_blocks(F, As),
+            Found = [ets:lookup_element(Table, A, 2) || A <- As],
+            work(F, Table, Me, Ops - Some, lists:nthtail(length(As), Mine) ++ As, N);
+        3 when N < Least, Ops > Least ->
+            work(F, Table, Me, Ops, Mine, N);
+        3 ->
+            {As, Rest} = lists:split(min(N, Some), Mine),
+            [true = ets:delete(Table, A) || A <- As],
+            true = [true || _ <- As] =:= emmap:free_blocks(F, As),
+            work(F, Table, Me, Ops - Some, Rest, N - length(As))
+    end.
 
 %%% Doing it.
 
