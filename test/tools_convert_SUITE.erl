@@ -232,10 +232,10 @@ what_is_there_is_not_overwritten(Config) ->
     New = old(Config, "taken", "precious"),
     Link = path(Config, "taken.link"),
     ok = file:make_symlink("nowhere", Link),
-    [refused(Config, 1, Args ++ [Taken], "taken[.a-z]*: File exists")
+    [refused(Config, 1, Args ++ [Taken], "taken[.a-z]*: the file exists")
      || Args <- [["--blocks", Blocks], [Queue]], Taken <- [New, Link, Blocks, Queue]],
     {ok, <<"precious">>} = file:read_file(New),
-    refused(Config, 2, [Queue, path(Config, "no/where")], "no/where: No such file"),
+    refused(Config, 2, [Queue, path(Config, "no/where")], "no/where: no such file"),
     refused(Config, 2, [Queue, path(Config, "dir") ++ "/"], "dir/: ").
 
 what_needs_no_conversion_is_told(Config) ->

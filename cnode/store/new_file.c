@@ -37,17 +37,10 @@ static enum err check_free(const struct place *place)
     return ERR_EEXIST;
 }
 
-enum err new_file_begin(struct new_file *f, const struct paths *paths, const char *full,
-                        mode_t mode, bool any)
+enum err new_file_begin_in(struct new_file *f, struct place place, mode_t mode)
 {
-    *f = (struct new_file){.fd = -1};
-    enum err e = path_parent(paths, full, &f->place);
-    if (e != OK)
-        return e;
-    if (!any && !os.is_local(f->place.dir))
-        e = ERR_ENOTSUP;
-    if (e == OK)
-        e = check_free(&f->place);
+    *f = (struct new_file){.place = place, .fd = -1};
+    enum err e = check_free(&place);
     if (e == OK)
         e = open_unnamed(f, mode);
     if (e == OK && !os_may_hold(f->fd))
@@ -55,6 +48,19 @@ enum err new_file_begin(struct new_file *f, const struct paths *paths, const cha
     if (e != OK)
         new_file_drop(f);
     return e;
+}
+
+enum err new_file_begin(struct new_file *f, const struct paths *paths, const char *full,
+                        mode_t mode, bool any)
+{
+    struct place place;
+    enum err e = path_parent(paths, full, &place);
+    if (e != OK)
+        return e;
+    if (any || os.is_local(place.dir))
+        return new_file_begin_in(f, place, mode);
+    os.close(place.dir);
+    return ERR_ENOTSUP;
 }
 
 /* The end of the page that begins at `from`. */

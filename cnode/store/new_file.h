@@ -17,6 +17,10 @@ struct new_file {
 enum err new_file_begin(struct new_file *f, const struct paths *paths, const char *full,
                         mode_t mode, bool any);
 
+/* new_file_begin_in: the same for a name in a directory that is open, which is taken over, also on
+ * failure; on whatever file system. */
+enum err new_file_begin_in(struct new_file *f, struct place place, mode_t mode);
+
 /* new_file_write writes bytes at a position that is a multiple of 4096; pages without anything in
  * them stay holes. The file has its length before. */
 enum err new_file_write(const struct new_file *f, const uint8_t *bytes, size_t len, uint64_t pos);

@@ -61,40 +61,42 @@ static const char *why_no_queue(const struct look *l)
     }
 }
 
-static int fill_queue(const struct look *old, const char *path, int fd, struct fresh *f)
+static int fill_queue(const struct look *old, const char *path, int fd, uint64_t *n)
 {
     const uint64_t now = now_ms();
     const uint64_t changed = ms_of(old->st.st_mtim);
     struct object queue;
     struct nif_queue items;
-    uint64_t n = 0;
     enum err e = nif_queue_open(&items, old->fd, term_check);
     if (e != OK) {
         os.close(fd);
         return tool_say(TOOL_FAILED, old->path, err_text(e));
     }
-    e = convert_into(&queue, fd, &items, path, changed < now ? changed : now, now, &n);
+    e = convert_into(&queue, fd, &items, path, changed < now ? changed : now, now, n);
     nif_queue_close(&items);
-    int exit_code =
-        e == OK ? fresh_keep(f, queue.map.fd)
-                : tool_say(e == ERR_MAX_FRAME ? TOOL_REFUSED : TOOL_FAILED, path, err_text(e));
     map_close(&queue.map);
-    if (exit_code == TOOL_DONE)
-        printf("%s: a queue of %" PRIu64 " items\n", path, n);
-    return exit_code;
+    if (e != OK)
+        return tool_say(e == ERR_MAX_FRAME ? TOOL_REFUSED : TOOL_FAILED, path, err_text(e));
+    return TOOL_DONE;
 }
 
 static int convert_queue(const struct look *old, const char *path)
 {
     struct fresh f;
+    uint64_t n;
     int fd;
     if (old->kind != FILE_NIF_QUEUE)
         return tool_say(TOOL_REFUSED, old->path, why_no_queue(old));
-    int exit_code = fresh_open(&f, path, &old->st, &fd);
+    int exit_code = fresh_open(&f, path, &old->st);
     if (exit_code != TOOL_DONE)
         return exit_code;
-    exit_code = fill_queue(old, path, fd, &f);
-    fresh_close(&f);
+    const enum err e = fresh_descriptor(&f, &fd);
+    exit_code = e == OK ? fill_queue(old, path, fd, &n) : fresh_fail(path, e);
+    if (exit_code == TOOL_DONE)
+        exit_code = fresh_keep(&f);
+    fresh_drop(&f);
+    if (exit_code == TOOL_DONE)
+        printf("%s: a queue of %" PRIu64 " items\n", path, n);
     return exit_code;
 }
 
@@ -221,16 +223,17 @@ static int make_store(struct blocks_job *j)
 {
     struct fresh f;
     int fd;
-    int exit_code = fresh_open(&f, j->path, &j->old->st, &fd);
+    int exit_code = fresh_open(&f, j->path, &j->old->st);
     if (exit_code != TOOL_DONE)
         return exit_code;
-    exit_code = fill_store(j, fd);
+    const enum err e = fresh_descriptor(&f, &fd);
+    exit_code = e == OK ? fill_store(j, fd) : fresh_fail(j->path, e);
+    object_close(&j->store);
     if (exit_code == TOOL_DONE)
-        exit_code = fresh_keep(&f, j->store.map.fd);
+        exit_code = fresh_keep(&f);
     if (exit_code != TOOL_DONE)
         drop_map(j);
-    object_close(&j->store);
-    fresh_close(&f);
+    fresh_drop(&f);
     if (exit_code == TOOL_DONE && j->map != stdout)
         printf("%s: a block store with %" PRIu64 " blocks of %" PRIu32 " bytes\n"
                "the old addresses, with their digits to the base of 64 in reverse order, are the "

@@ -14,6 +14,7 @@
 #include "sys/guard.h"
 #include "sys/os.h"
 #include "tools/check.h"
+#include "tools/fresh.h"
 #include "tools/progress.h"
 
 struct repair {
@@ -24,10 +25,7 @@ struct repair {
     struct out out;
 
     const char *to;
-    const char *last;   /* of `to`, beneath dir */
-    int dir;            /* -1: not open */
-    char temporary[32]; /* "": the new file has no name */
-    int fd;             /* of the new file; -1: none */
+    struct fresh fresh;
 
     struct rebuild_plan plan;
     struct rebuild rebuild;
@@ -39,72 +37,6 @@ struct repair {
     uint64_t written;
     bool opened; /* a store was found to repair */
 };
-
-static int fail_on(const char *name, enum err e)
-{
-    return tool_say(e == ERR_EEXIST || e == ERR_DAMAGED ? TOOL_REFUSED : TOOL_FAILED, name,
-                    err_text(e));
-}
-
-/* --- the new file ---------------------------------------------------------------------------- */
-
-static enum err open_dir(struct repair *r)
-{
-    char path[PATH_MAX];
-    struct stat st;
-    const char *slash = strrchr(r->to, '/');
-    r->last = slash == NULL ? r->to : slash + 1;
-    const int len = slash == NULL ? 0 : (int)(slash - r->to) + 1;
-    if (snprintf(path, sizeof path, "%.*s", len, r->to) >= (int)sizeof path)
-        return ERR_ENAMETOOLONG;
-    if (r->last[0] == '\0')
-        return ERR_EISDIR;
-    r->dir = os.open(AT_FDCWD, len == 0 ? "." : path, O_RDONLY | O_DIRECTORY, 0);
-    if (r->dir < 0)
-        return err_last();
-    return fstatat(r->dir, r->last, &st, AT_SYMLINK_NOFOLLOW) == 0 ? ERR_EEXIST : OK;
-}
-
-/* Where the file system has no unnamed files it has a name that nobody asks for. */
-static enum err make_unnamed(struct repair *r)
-{
-    const mode_t mode = r->look.st.st_mode & 0777;
-    uint64_t number;
-    r->fd = os.open_unnamed(r->dir, mode);
-    if (r->fd >= 0 || errno != ENOTSUP)
-        return r->fd >= 0 ? OK : err_last();
-    os_random(&number, sizeof number);
-    snprintf(r->temporary, sizeof r->temporary, ".emmap-%016jx", (uintmax_t)number);
-    r->fd = os.open_beneath(r->dir, r->temporary, O_RDWR | O_CREAT | O_EXCL, mode);
-    return r->fd >= 0 ? OK : err_last();
-}
-
-/* Who may not give files away keeps it. */
-static void own(const struct repair *r)
-{
-    const struct stat *st = &r->look.st;
-    if (os.own(r->fd, st->st_uid, st->st_gid) != 0 && errno != EPERM)
-        (void)tool_say(TOOL_FAILED, r->to, "it could not be given to the owner of the old file");
-}
-
-static enum err link_it(struct repair *r)
-{
-    own(r);
-    if (os.sync_all(r->fd) != 0)
-        return err_last();
-    const bool linked = r->temporary[0] == '\0' ? os.link_unnamed(r->fd, r->dir, r->last) == 0
-                                                : os.link(r->dir, r->temporary, r->last) == 0;
-    if (!linked)
-        return err_last();
-    return os.sync_all(r->dir) == 0 ? OK : err_last();
-}
-
-/* A descriptor of the new file that the one who fills it may close. */
-static enum err another(const struct repair *r, int *fd)
-{
-    *fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 0);
-    return *fd >= 0 ? OK : err_last();
-}
 
 /* --- what is found on the way ---------------------------------------------------------------- */
 
@@ -160,7 +92,7 @@ static enum err repair_queue(struct repair *r)
     int fd = -1;
     c.item = put_item;
     rebuild_plan_end(&r->plan);
-    enum err e = another(r, &fd);
+    enum err e = fresh_descriptor(&r->fresh, &fd);
     if (e == OK)
         e = rebuild_open(&r->rebuild, fd, &r->plan, c.now_ms);
     if (e == OK)
@@ -204,7 +136,9 @@ static enum err repair_blocks(struct repair *r)
     struct check c = r->check;
     int fd = -1;
     const uint64_t size = (uint64_t)r->look.st.st_size;
-    enum err e = os.allocate(r->fd, 0, (off_t)size) == 0 ? another(r, &fd) : err_last();
+    enum err e = os.allocate(r->fresh.file.fd, 0, (off_t)size) == 0
+                     ? fresh_descriptor(&r->fresh, &fd)
+                     : err_last();
     if (e == OK)
         e = map_open(&r->store.map, fd, size, true, MAP_OF_FILE);
     if (e != OK)
@@ -223,7 +157,7 @@ static enum err write_buffered(struct repair *r)
 {
     const size_t n = r->buffered;
     r->buffered = 0;
-    if (os_write_all(r->fd, r->buffer, n, (off_t)r->written) != 0)
+    if (os_write_all(r->fresh.file.fd, r->buffer, n, (off_t)r->written) != 0)
         return err_last();
     r->written += n;
     return OK;
@@ -250,7 +184,7 @@ static enum err put_counter(void *arg, uint64_t i, int64_t v)
 static enum err put_region(void *arg, uint64_t at, struct span bytes)
 {
     const struct repair *r = arg;
-    return os_write_all(r->fd, bytes.at, bytes.len, (off_t)at) == 0 ? OK : err_last();
+    return os_write_all(r->fresh.file.fd, bytes.at, bytes.len, (off_t)at) == 0 ? OK : err_last();
 }
 
 static enum err copy(struct repair *r)
@@ -287,27 +221,20 @@ static enum err verify(const struct repair *r)
                             .kind = &r->look.kind,
                             .now_ms = r->check.now_ms,
                             .counts = &counts};
-    const enum err e = check_file(r->fd, &c);
+    const enum err e = check_file(r->fresh.file.fd, &c);
     const bool same = counts.things == r->counts.things && r->made == r->counts.things;
     return e == OK && !same ? ERR_EIO : e;
 }
 
 static int make(struct repair *r)
 {
-    enum err e = make_unnamed(r);
-    if (e == OK)
-        e = fill(r);
+    enum err e = fill(r);
     if (e == OK)
         e = verify(r);
-    if (e == OK)
-        e = link_it(r);
-    if (r->fd >= 0)
-        os.close(r->fd);
-    if (r->temporary[0] != '\0')
-        (void)os.unlink(r->dir, r->temporary);
+    const int exit_code = e == OK ? fresh_keep(&r->fresh) : fresh_fail(r->to, e);
     progress_end(&r->progress);
-    if (e != OK)
-        return fail_on(r->to, e);
+    if (exit_code != TOOL_DONE)
+        return exit_code;
     print_name(&r->out.line, span_text(r->to));
     print_text(
         &r->out.line, ": %s, %" PRIu64 " kept, %" PRIu64 " lost\n", file_kind_name(r->look.kind),
@@ -346,13 +273,18 @@ static int run(struct repair *r)
     if (r->look.kind == FILE_NIF_QUEUE)
         return tool_say(TOOL_FAILED, r->look.path,
                         "a queue of the NIF library is converted, not repaired");
-    const int exit_code = survey(r);
-    return exit_code == TOOL_DONE ? make(r) : exit_code;
+    int exit_code = fresh_open(&r->fresh, r->to, &r->look.st);
+    if (exit_code == TOOL_DONE)
+        exit_code = survey(r);
+    if (exit_code == TOOL_DONE)
+        exit_code = make(r);
+    fresh_drop(&r->fresh);
+    return exit_code;
 }
 
 int tool_repair(const struct tool_call *call)
 {
-    struct repair r = {.to = tool_value(call, "to"), .dir = -1, .fd = -1, .store.map.fd = -1};
+    struct repair r = {.to = tool_value(call, "to"), .fresh.file.fd = -1, .store.map.fd = -1};
     if (r.to == NULL)
         return tool_misused(call, "--to", "the new file is missing");
     int exit_code = check_open(&r.look, call, call->arguments[0], &r.check);
@@ -360,10 +292,7 @@ int tool_repair(const struct tool_call *call)
         return exit_code;
     out_init(&r.out, false, OUT_LINE);
     progress_begin(&r.progress, r.look.path, progress_clock);
-    const enum err e = open_dir(&r);
-    exit_code = e == OK ? run(&r) : fail_on(r.to, e);
-    if (r.dir >= 0)
-        os.close(r.dir);
+    exit_code = run(&r);
     progress_end(&r.progress);
     out_fini(&r.out);
     look_close(&r.look);
