@@ -1,12 +1,14 @@
 /* Requests for blocks. */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <semaphore.h>
 #include <unistd.h>
 
 #include "store/format.h"
 #include "support/check.h"
 #include "support/folder.h"
 #include "support/peer.h"
+#include "sys/os.h"
 
 static struct host host;
 static struct peer peer;
@@ -209,6 +211,43 @@ static void a_durable_store_outlives_its_daemon(void **state)
     is(ask(&peer, "{read_blocks,%" PRIu64 ",[0,1]}", f), "{ok,[eof,<<\"efgh\">>]}");
 }
 
+static struct os real;
+static sem_t at_growth;
+static sem_t go_on;
+
+static int allocate_waits(int fd, off_t offset, off_t len)
+{
+    sem_post(&at_growth);
+    while (sem_wait(&go_on) != 0)
+        ;
+    return real.allocate(fd, offset, len);
+}
+
+/* A disk that takes its time. */
+static void a_store_that_grows_holds_up_nobody_else(void **state)
+{
+    (void)state;
+    open_store();
+    opened(ask(&peer, "{open_counters,\"c\",1}"));
+    sem_init(&at_growth, 0, 0);
+    sem_init(&go_on, 0, 0);
+    real = os;
+    os.allocate = allocate_waits;
+    call(&peer, make_term("{store_block,%" PRIu64 ",\"abcd\"}", f));
+    call(&peer, make_term("{read_block,%" PRIu64 ",0}", f));
+    while (sem_trywait(&at_growth) != 0)
+        assert_false(anything(&peer));
+    is(ask(&peer, "{inc_counter,\"c\",0}"), "{ok,0}");
+    is(ask(&peer, "{read_counter,\"c\",0}"), "{ok,1}");
+    assert_false(anything(&peer));
+    os = real;
+    sem_post(&go_on);
+    is(heard(&peer), "{ok,0}");
+    is(heard(&peer), "{ok,<<\"abcd\">>}");
+    sem_destroy(&at_growth);
+    sem_destroy(&go_on);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -221,6 +260,7 @@ int main(void)
         TEST(a_store_of_fixed_size_is_full_at_its_end),
         TEST(what_is_harmed_is_told),
         TEST(a_durable_store_outlives_its_daemon),
+        TEST(a_store_that_grows_holds_up_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
