@@ -145,8 +145,8 @@ open(File, Size, Most, Durability) ->
         infinity -> 0;
         _ -> 2 * 4096 + Most * (8 + (Size + 7) div 8 * 8)
     end,
-    {ok, F, _} = emmap:open(File, 0, Length, Options),
-    ok = emmap:init_block_storage(F, Size),
+    {ok, F, _} = again(fun() -> emmap:open(File, 0, Length, Options) end),
+    ok = again(fun() -> emmap:init_block_storage(F, Size) end),
     F.
 
 %% N numbers what is stored.
@@ -212,7 +212,16 @@ lowest(N, A, Model, Found) -> lowest(N - 1, A + 1, Model, [A | Found]).
 %%% A client: a process on a node, with a handle of its own.
 
 client(#{peer := Peer} = Node, Open) ->
-    {Peer, on(Node, fun() -> spawn(fun() -> serve(Open, Open()) end) end), Node}.
+    {Peer, on(Node, fun() -> begun(Open) end), Node}.
+
+begun(Open) ->
+    Self = self(),
+    Pid = spawn(fun() ->
+        F = Open(),
+        Self ! {self(), open},
+        serve(Open, F)
+    end),
+    receive {Pid, open} -> Pid end.
 
 serve(Open, F) ->
     receive
@@ -224,7 +233,7 @@ serve(Open, F) ->
         {From, Ref, stop} ->
             From ! {Ref, closed(F)};
         {From, Ref, Request} ->
-            From ! {Ref, answer(F, Request)},
+            From ! {Ref, again(fun() -> done(F, Request) end)},
             serve(Open, F)
     end.
 
@@ -249,12 +258,12 @@ closed(F) ->
 
 %% A daemon that was killed is there again soon. Nothing was under way when it was, so what went to
 %% it without an answer has not been done.
-answer(F, Request) ->
-    try done(F, Request) of
-        {error, {Lost, _}} when Lost =:= not_connected; Lost =:= nodedown -> answer(F, Request);
+again(Fun) ->
+    try Fun() of
+        {error, {Lost, _}} when Lost =:= not_connected; Lost =:= nodedown -> again(Fun);
         Answer -> Answer
     catch
-        error:{Lost, _} when Lost =:= not_connected; Lost =:= nodedown -> answer(F, Request)
+        error:{Lost, _} when Lost =:= not_connected; Lost =:= nodedown -> again(Fun)
     end.
 
 done(F, {store, [Block]}) -> emmap:store_block(F, Block);
