@@ -252,7 +252,8 @@ static enum err read_listed(struct call *c)
     const size_t from = c->out->len;
     struct numbers l = numbers_of(c->args[1].bytes);
     enum err e = are_numbers(l) ? OK : ERR_BADARG;
-    if (e == OK && (uint64_t)l.n * block_size(c->object) > BULK && !c->may_wait)
+    if (e == OK && !c->may_wait &&
+        (l.n > RECORDED_HERE || (uint64_t)l.n * block_size(c->object) > BULK))
         return ERR_WOULD_BLOCK;
     reply_ok(c->out);
     reply_list(c->out, l.n);

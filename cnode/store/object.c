@@ -319,6 +319,21 @@ static enum err own(struct object *object, struct opening *o)
     return e;
 }
 
+/* A store that was not closed in order, and has not been looked at since. */
+static bool is_unclean_store(const struct object *object)
+{
+    return object->unclean && object->kind != OBJECT_QUEUE && block_is_store(&object->map);
+}
+
+/* A store in use stays ours alone; of one that is not known to be whole the attribute stays. */
+static void share(struct object *object)
+{
+    if (object->blocks != NULL)
+        return;
+    object->owned &= !is_unclean_store(object);
+    ownership_share(object);
+}
+
 /* Another program's stores would be undone by a replay. */
 static enum err lock_alone(struct object *object, struct opening *o)
 {
@@ -339,7 +354,7 @@ static enum err become_durable(struct object *object, struct opening *o)
         return e;
     e = join(object, o);
     if (e != OK)
-        ownership_share(object);
+        share(object);
     return e;
 }
 
@@ -349,7 +364,7 @@ enum err object_relax(struct object *object)
         return OK;
     enum err e = object->failed ? ERR_EIO : journal_leave(object);
     if (e == OK)
-        ownership_share(object);
+        share(object);
     return e;
 }
 
@@ -468,6 +483,8 @@ static enum err attach_again(struct object *object, struct opening *o)
     enum err e = os.fstat(o->fd, &st) == 0 ? OK : err_last();
     if (e == OK)
         e = map_follow(&object->map, (uint64_t)st.st_size);
+    if (object->blocks != NULL && !block_fits(object))
+        forget_store(object);
     if (e == OK && o->write && !object->map.writable)
         e = allow_writes(object, o);
     object_drop(o);
@@ -508,10 +525,10 @@ enum err object_become_store(struct object *object, struct store_change *change)
     if (e == OK)
         e = change->make ? block_init(object, &change->size, change->now_ms, change->why)
                          : block_open(object, change->why);
-    if (e == OK)
+    if (object->blocks != NULL)
         object->kind = OBJECT_BLOCKS;
-    else if (object->owned && object->durable == NULL)
-        ownership_share(object);
+    if (e != OK && object->owned && object->durable == NULL)
+        share(object);
     return e;
 }
 
@@ -522,7 +539,7 @@ enum err object_become_store(struct object *object, struct store_change *change)
 static void close_store(struct object *object)
 {
     const bool whole = object_writable(object) == OK && !object->unclean &&
-                       (object->durable != NULL || map_sync(&object->map) == OK);
+                       (object->durable != NULL || object_sync(object) == OK);
     object->owned &= whole;
     block_close(object);
 }
@@ -532,7 +549,8 @@ void object_close(struct object *object)
     snapshot_leave(object, ERR_CLOSED);
     if (object->queue != NULL)
         queue_close(object);
-    if (object->blocks != NULL)
+    if (object->blocks != NULL ||
+        (object->owned && object->kind == OBJECT_REGION && block_is_store(&object->map)))
         close_store(object);
     if (object->durable != NULL)
         (void)journal_leave(object);

@@ -91,9 +91,14 @@ static enum err try_queue(struct object *o, struct restoring *r)
 
 static enum err try_blocks(struct object *o, struct restoring *r)
 {
+    o->unclean = true; /* so it is walked: a copy does not tell how the store was left */
     enum err e = block_open(o, r->why);
+    while (e == OK && block_walks(o))
+        block_walk(o);
+    if (e == OK && o->unclean)
+        e = ERR_EIO;
     block_close(o);
-    return e;
+    return e == OK && map_sync(&o->map) != OK ? ERR_EIO : e;
 }
 
 /* What does not begin as counters do is bytes. */

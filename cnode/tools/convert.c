@@ -277,7 +277,8 @@ int tool_convert(const struct tool_call *call)
     int exit_code = open_old(&old, call->arguments[0]);
     if (exit_code != TOOL_DONE)
         return exit_code;
-    struct blocks_job j = {.old = &old, .path = path, .map_path = tool_value(call, "map")};
+    struct blocks_job j = {
+        .old = &old, .path = path, .store.map.fd = -1, .map_path = tool_value(call, "map")};
     exit_code = blocks
                     ? convert_blocks(&j, (unsigned)levels, tool_value(call, "lowest-only") != NULL)
                     : convert_queue(&old, path);

@@ -184,7 +184,7 @@ static enum err put_counter(void *arg, uint64_t i, int64_t v)
 static enum err put_region(void *arg, uint64_t at, struct span bytes)
 {
     const struct repair *r = arg;
-    return os_write_all(r->fresh.file.fd, bytes.at, bytes.len, (off_t)at) == 0 ? OK : err_last();
+    return new_file_write(&r->fresh.file, bytes.at, bytes.len, at);
 }
 
 static enum err copy(struct repair *r)
@@ -197,6 +197,8 @@ static enum err copy(struct repair *r)
     counter_header(r->counts.things, header);
     if (r->look.kind == FILE_COUNTERS)
         e = write_some(r, header, sizeof header);
+    else if (os.truncate(r->fresh.file.fd, r->look.st.st_size) != 0)
+        e = err_last();
     if (e == OK)
         e = look_again(r, &c);
     return e == OK ? write_buffered(r) : e;

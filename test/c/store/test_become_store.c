@@ -205,6 +205,8 @@ static void what_is_not_on_disk_has_not_been_closed(void **state)
     object_close(&store);
     os = real;
     assert_true(has_owner());
+    char text[200];
+    assert_true(getxattr(path, "user.emmap.failed", text, sizeof text) > 0);
     open_again();
     assert_true(block_walks(&store));
 }
@@ -257,6 +259,58 @@ static void who_reads_it_only_has_no_lock(void **state)
     put(3);
 }
 
+static enum err make_another_size(void)
+{
+    struct store_change change = {.make = true, .size = SIZE + 1, .node = "me@here"};
+    const enum err e = object_become_store(&store, &change);
+    assert_int_equal(change.size, SIZE);
+    return e;
+}
+
+static void a_wrong_size_takes_nothing_from_a_store_in_use(void **state)
+{
+    (void)state;
+    make(3);
+    assert_int_equal(make_another_size(), ERR_BLOCK_SIZE);
+    assert_int_equal(store.kind, OBJECT_BLOCKS);
+    assert_true(has_owner());
+}
+
+static void a_wrong_size_finds_a_store_all_the_same(void **state)
+{
+    (void)state;
+    make(3);
+    leave();
+    assert_int_equal(open_region(&store, true), OK);
+    assert_int_equal(make_another_size(), ERR_BLOCK_SIZE);
+    assert_int_equal(store.kind, OBJECT_BLOCKS);
+    assert_true(block_walks(&store));
+    object_close(&store);
+    assert_true(has_owner());
+}
+
+static void what_was_unclean_stays_so_without_a_request(void **state)
+{
+    (void)state;
+    make(3);
+    leave();
+    open_again();
+    struct opening o = {.path = path,
+                        .kind = OBJECT_REGION,
+                        .sharing = MAP_OF_FILE,
+                        .write = true,
+                        .fit = true,
+                        .len = 1 << 20,
+                        .any_file_system = true,
+                        .node = "me@here",
+                        .fd = -1};
+    assert_int_equal(object_find(paths, &o), OK);
+    assert_int_equal(object_attach(&store, &o), OK);
+    assert_int_equal(store.kind, OBJECT_REGION); /* until the next request for blocks */
+    object_close(&store);
+    assert_true(has_owner());
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -270,6 +324,9 @@ int main(void)
         TEST(without_the_owner_on_disk_nothing_is_stored),
         TEST(a_store_that_failed_is_looked_at_again),
         TEST(who_reads_it_only_has_no_lock),
+        TEST(a_wrong_size_takes_nothing_from_a_store_in_use),
+        TEST(a_wrong_size_finds_a_store_all_the_same),
+        TEST(what_was_unclean_stays_so_without_a_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
