@@ -83,7 +83,7 @@ static int fill_queue(const struct look *old, const char *path, int fd, uint64_t
 static int convert_queue(const struct look *old, const char *path)
 {
     struct fresh f;
-    uint64_t n;
+    uint64_t n = 0;
     int fd;
     if (old->kind != FILE_NIF_QUEUE)
         return tool_say(TOOL_REFUSED, old->path, why_no_queue(old));
