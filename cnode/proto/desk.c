@@ -396,7 +396,9 @@ bool desk_is_used(const struct entry *e)
 
 static void run_walk(struct job *job)
 {
-    block_walk(&of_alone(job)->object);
+    struct object *o = &of_alone(job)->object;
+    snapshot_wait(o);
+    block_walk(o);
 }
 
 /* A piece of the store is repaired; what waits in the line comes first. */

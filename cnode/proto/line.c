@@ -243,9 +243,12 @@ static void note(struct pending *p)
     call_note(&p->call, p->result);
 }
 
-/* What the answer shows may not be durable yet. */
+/* What the answer shows may not be durable yet. Of a snapshot it is: its file has waited for that.
+ */
 static enum err hold(const struct pending *p)
 {
+    if (p->call.op != NULL && (p->call.op->flags & OP_COPIES) != 0)
+        return OK;
     const struct held_answer a = {.request = &p->request,
                                   .entry = p->entry,
                                   .since_ns = p->call.since_ns,

@@ -4,6 +4,7 @@
 
 #include "store/failed.h"
 #include "store/format.h"
+#include "store/journal.h"
 #include "store/region.h"
 #include "sys/guard.h"
 #include "sys/hash.h"
@@ -258,6 +259,8 @@ static void put_right(struct object *o, uint64_t a, bool on, bool may_wait)
     bool set;
     if (on && is_full(o->blocks, a / BITS))
         return; /* so it is set */
+    if (!may_wait && o->durable != NULL && !journal_has_room(object_journal(o)))
+        return; /* nor may it wait for that */
     if (object_writable(o) == OK && ready(o, word_at(o->blocks, a), 8, may_wait) == OK &&
         bit_of(o, a, &set) == OK && set != on)
         (void)set_bit(o, a, on);

@@ -56,12 +56,20 @@ static void tell(struct checking *k, bool damage, uint64_t id, uint64_t count, u
 
 /* --- the journal ----------------------------------------------------------------------------- */
 
+struct applying {
+    const struct map *map;
+    bool is_cut; /* there are changes behind the end */
+};
+
 static enum err store_here(void *arg, const struct entry_view *v)
 {
-    struct map *m = arg;
+    struct applying *a = arg;
+    const struct map *m = a->map;
     uint64_t end;
-    if (!add_u64(v->fields.offset, v->fields.len, &end) || end > m->size)
-        return ERR_EFBIG;
+    if (!add_u64(v->fields.offset, v->fields.len, &end) || end > m->size) {
+        a->is_cut = true;
+        return OK;
+    }
     return guard_copy(m->at + v->fields.offset, v->data.at, v->data.len) ? OK : ERR_EIO;
 }
 
@@ -76,11 +84,12 @@ static enum err apply(struct checking *k, const struct mark *mark, struct halves
         tell(k, true, CHECK_NONE, 0, CHECK_NONE, why);
         return ERR_NEEDS_JOURNAL;
     }
-    const enum err e = replay_look(h, mark->serial, store_here, &k->map);
-    if (e == ERR_EFBIG)
+    struct applying a = {.map = &k->map};
+    const enum err e = replay_look(h, mark->serial, store_here, &a);
+    if (e == OK && a.is_cut)
         tell(k, true, CHECK_NONE, 0, k->map.size,
              "the file is shorter than it was: its journal has changes behind the end");
-    return e == ERR_ENOENT ? ERR_NEEDS_JOURNAL : e == ERR_EFBIG ? OK : e;
+    return e == ERR_ENOENT ? ERR_NEEDS_JOURNAL : e;
 }
 
 /* The daemon whose journal it is would store this in the file before it served it. */

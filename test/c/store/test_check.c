@@ -112,25 +112,6 @@ static void save(const char *path, const struct image *image, size_t len)
     close(fd);
 }
 
-/* Items of all states and of both logs, such as were popped between them, and some that no
- * checkpoint knows of. */
-static void fill(struct queue_file *f)
-{
-    static const struct origin from = {.uuid = {1}, .seq = 5, .attempts = 2};
-    uint64_t seq;
-    queue_file_push(f, 10, 3);
-    assert_int_equal(queue_push_moved(&f->object, &f->now, &from, span_text("moved"), &seq), OK);
-    queue_file_push(f, 40, 8);
-    queue_file_take(f);
-    assert_int_equal(queue_bury(&f->object, &f->now, queue_file_take(f)), OK);
-    assert_int_equal(queue_release(&f->object, &f->now, queue_file_take(f), 3600000), OK);
-    queue_file_take(f);
-    queue_file_pop(f, 2);
-    queue_file_checkpoint(f);
-    queue_file_push(f, 30, 2);
-    queue_file_pop(f, 1);
-}
-
 static void same(const struct content *a, const struct content *b)
 {
     assert_int_equal(a->n, b->n);
@@ -150,7 +131,7 @@ static void a_sound_queue_is_sound(void **state)
     struct content there;
     struct check_counts counts;
     queue_file_make(&f);
-    fill(&f);
+    queue_file_fill(&f, 40);
     queue_file_kill(&f);
     assert_int_equal(check_path(folder_file(f.dir, "q"), &seen, &counts), OK);
     assert_int_equal(counts.kind, FILE_QUEUE);
@@ -171,7 +152,7 @@ static void the_file_is_left_as_it_was(void **state)
     struct stat before;
     struct stat after;
     queue_file_make(&f);
-    fill(&f);
+    queue_file_fill(&f, 40);
     queue_file_kill(&f);
     const char *path = folder_file(f.dir, "q");
     struct image image = load(path);
@@ -225,7 +206,7 @@ static void each_flipped_bit_is_seen_as_the_engine_sees_it(void **state)
     (void)state;
     struct queue_file f;
     queue_file_make(&f);
-    fill(&f);
+    queue_file_fill(&f, 40);
     const size_t end = (2U << 16) + (size_t)(f.object.queue->logs[LOG_MAIN].tail & 0xffff);
     queue_file_kill(&f);
     struct image image = load(folder_file(f.dir, "q"));
@@ -252,7 +233,7 @@ static void zeroed_and_swapped_pages_are_seen_as_the_engine_sees_them(void **sta
     struct queue_file f;
     uint8_t kept[PAGE];
     queue_file_make(&f);
-    fill(&f);
+    queue_file_fill(&f, 40);
     queue_file_kill(&f);
     struct image image = load(folder_file(f.dir, "q"));
     for (size_t i = 0; i < image.len / PAGE; i++) {
@@ -305,7 +286,7 @@ static void damage_by_chance_is_seen_as_the_engine_sees_it(void **state)
     uint64_t chance = 0x9e3779b97f4a7c15;
     uint64_t lost = 0;
     queue_file_make(&f);
-    fill(&f);
+    queue_file_fill(&f, 40);
     const size_t end = (size_t)f.object.queue->logs[LOG_MAIN].tail;
     queue_file_kill(&f);
     struct image image = load(folder_file(f.dir, "q"));

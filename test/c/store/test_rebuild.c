@@ -116,30 +116,13 @@ static void builds_the_same(const char *from, struct check_counts *counts)
 
 /* --- queues ---------------------------------------------------------------------------------- */
 
-static void fill(struct queue_file *f)
-{
-    static const struct origin from = {.uuid = {1}, .seq = 5, .attempts = 2};
-    uint64_t seq;
-    queue_file_push(f, 10, 3);
-    assert_int_equal(queue_push_moved(&f->object, &f->now, &from, span_text("moved"), &seq), OK);
-    queue_file_push(f, 200, 8);
-    queue_file_take(f);
-    assert_int_equal(queue_bury(&f->object, &f->now, queue_file_take(f)), OK);
-    assert_int_equal(queue_release(&f->object, &f->now, queue_file_take(f), 3600000), OK);
-    queue_file_take(f);
-    queue_file_pop(f, 2);
-    queue_file_checkpoint(f);
-    queue_file_push(f, 30, 2);
-    queue_file_pop(f, 1);
-}
-
 static void items_of_every_state_are_kept(void **state)
 {
     (void)state;
     struct queue_file f;
     struct check_counts counts;
     queue_file_make(&f);
-    fill(&f);
+    queue_file_fill(&f, 200);
     queue_file_kill(&f);
     builds_the_same(folder_file(f.dir, "q"), &counts);
     assert_int_equal(counts.things, 11);
@@ -250,7 +233,7 @@ static void the_new_file_is_a_queue_like_the_old(void **state)
     struct queue_file f;
     struct check_counts counts;
     queue_file_make(&f);
-    fill(&f);
+    queue_file_fill(&f, 200);
     const struct queue_change change = {.given = QUEUE_MAX_ITEMS, .to = {.max_items = 12}};
     assert_int_equal(queue_configure(&f.object, &change), OK);
     const struct queue_info old = queue_file_look(&f);

@@ -107,3 +107,20 @@ struct queue_info queue_file_look(struct queue_file *f)
     queue_look(&f->object, &info);
     return info;
 }
+
+void queue_file_fill(struct queue_file *f, size_t len)
+{
+    static const struct origin from = {.uuid = {1}, .seq = 5, .attempts = 2};
+    uint64_t seq;
+    queue_file_push(f, 10, 3);
+    assert_int_equal(queue_push_moved(&f->object, &f->now, &from, span_text("moved"), &seq), OK);
+    queue_file_push(f, len, 8);
+    queue_file_take(f);
+    assert_int_equal(queue_bury(&f->object, &f->now, queue_file_take(f)), OK);
+    assert_int_equal(queue_release(&f->object, &f->now, queue_file_take(f), 3600000), OK);
+    queue_file_take(f);
+    queue_file_pop(f, 2);
+    queue_file_checkpoint(f);
+    queue_file_push(f, 30, 2);
+    queue_file_pop(f, 1);
+}

@@ -34,4 +34,8 @@ void queue_file_pop(struct queue_file *f, size_t n);
 void queue_file_checkpoint(struct queue_file *f);
 struct queue_info queue_file_look(struct queue_file *f);
 
+/* Items of all states and of both logs, such as were popped between them, and some that no
+ * checkpoint knows of; of the longer items 8 of `len` bytes. */
+void queue_file_fill(struct queue_file *f, size_t len);
+
 #endif
