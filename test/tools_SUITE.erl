@@ -26,7 +26,7 @@ all() ->
      damaged_journals_are_told_where_the_daemon_refuses_them,
      damaged_queues_of_the_nif_library_are_told,
      repair_refuses_and_leaves_nothing, repair_of_what_is_sound_is_a_copy,
-     repair_of_a_durable_file_has_its_journal].
+     repair_of_a_durable_file_has_its_journal, the_journal_of_a_cut_file_counts_up_to_its_end].
 
 init_per_suite(Config0) ->
     Config = emmap_test:start(Config0),
@@ -640,6 +640,27 @@ repair_of_what_is_sound_is_a_copy(Config) ->
      end || Name <- ["queue", "counters", "blocks", "region"]].
 
 %% With what its journal has of it.
+%% Behind the end there is a change, too, and it was made first.
+the_journal_of_a_cut_file_counts_up_to_its_end(Config) ->
+    {Daemon, Client, Dir} = world(Config, "cut"),
+    on(Client, fun() ->
+        {ok, F, _} = emmap:open("region", 0, 70000, [create, write, {durability, sync}]),
+        ok = emmap:pwrite(F, 60000, <<"late">>),
+        ok = emmap:pwrite(F, 100, <<"early">>)
+    end),
+    ok = emmap_test:kill_daemon(Daemon),
+    Region = filename:join(Dir, "region"),
+    {ok, Io} = file:open(Region, [read, write, raw]),
+    ok = file:pwrite(Io, 100, <<0:40>>), % as if it had not come to the disk
+    {ok, _} = file:position(Io, 50000),
+    ok = file:truncate(Io),
+    ok = file:close(Io),
+    {1, Said, _} = run(["check", Region]),
+    {match, _} = re:run(Said, "its journal has changes behind the end"),
+    {_, _, _} = run(["repair", Region, "--to", Region ++ ".new"]),
+    {ok, Bytes} = file:read_file(Region ++ ".new"),
+    {50000, <<"early">>} = {byte_size(Bytes), binary:part(Bytes, 100, 5)}.
+
 repair_of_a_durable_file_has_its_journal(Config) ->
     {Daemon, Client, Dir} = world(Config, "mended"),
     on(Client, fun() ->
